@@ -1,0 +1,38 @@
+"""Families by name."""
+
+from .._errors import DataError
+from . import _links as links
+from ._base import AbstractFamily
+from ._binomial import Binomial
+from ._counts import Poisson
+from ._gaussian import Gaussian
+from ._static import nearest
+
+_FAMILIES: dict[str, type] = {family.name: family for family in (Gaussian, Binomial, Poisson)}
+_ALIASES = {
+    "normal": "gaussian",
+    "bernoulli": "binomial",
+    "Gamma": "gamma",
+    "inverse.gaussian": "inverse_gaussian",
+    "negative_binomial": "nbinom2",
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the families that `get` knows."""
+    return tuple(_FAMILIES)
+
+
+def get(
+    family: str | AbstractFamily, link: str | links.AbstractLink | None = None
+) -> AbstractFamily:
+    """Return the family of that name (or the object given), with `link` if one is named.
+
+    Raises DataError, naming the nearest match, for an unknown family or link.
+    """
+    if isinstance(family, AbstractFamily):
+        return family if link is None else family.with_link(links.get(link))
+    found = _FAMILIES.get(_ALIASES.get(family, family)) if isinstance(family, str) else None
+    if found is None:
+        raise DataError(f"unknown family {family!r}{nearest(family, (*_FAMILIES, *_ALIASES))}")
+    return found() if link is None else found(link=link)
