@@ -14,7 +14,7 @@ in every file; a sum over an axis is written with its letter.
 | `m`    | border: the effects of a unit that stand outside its leading, block-diagonal term     |
 | `s`    | nodes of a quadrature rule, or draws                                                  |
 
-`P` counts columns of one predictor's design matrix X, so beta of that predictor is `Float[Array, "P"]`.
+`P` counts the columns of one predictor's design matrix X, so its beta is `Float[Array, "P"]`.
 """
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
