@@ -1,0 +1,207 @@
+"""The joint density of one unit: read this first.
+
+    phi_ir = offset_ir + x_ir' beta_r + sum_g a_ig,r' u_g[level_ig],     a_ig = z_ig Lam_g
+    joint(u) = sum_i weight_i log p(y_i | phi_i) - |u|^2 / 2 - d/2 log 2 pi,      u ~ N(0, I)
+
+`a_ig` has one row per *active* predictor r (those with a random effect). The Newton system of
+f(u) = -log-likelihood + |u|^2/2 follows from the row jet (l, g = dl/dphi, W = -d2l/dphi2):
+
+    grad = u - sum_i a_i' g_i,        H = I + sum_i a_i' W_i a_i   (block arrow, group 0 leading).
+
+`u` is one flat vector: the leading group's levels, then each border group's, level by level.
+Everything here is for one unit; callers `vmap` over a bucket.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..numeric import Arrow, ArrowInverse
+from ._data import Bucket
+from ._model import Model, Params, factors
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+class Jet(NamedTuple):
+    """Weighted row terms: log-likelihood, its gradient and negative Hessian in active phi."""
+
+    loglik: Float[Array, "n"]
+    g: Float[Array, "n r"]
+    W: Float[Array, "n r r"]
+
+
+def dimension(model: Model, sizes: tuple[int, ...]) -> int:
+    """Length of a unit's u."""
+    return sum(J * model.width(g) for g, J in enumerate(sizes))
+
+
+def split(model: Model, sizes: tuple[int, ...], u: Float[Array, "d"]) -> list[Float[Array, "J q"]]:
+    """u, group by group."""
+    parts, start = [], 0
+    for g, J in enumerate(sizes):
+        size = J * model.width(g)
+        parts.append(u[start : start + size].reshape(J, model.width(g)))
+        start += size
+    return parts
+
+
+def take(v: Float[Array, "J *q"], level: Int[Array, "n"]) -> Float[Array, "n *q"]:
+    """Each row's level; one level is a broadcast, not a gather."""
+    return v if v.shape[0] == 1 else v[level]
+
+
+def level_sum(v: Float[Array, "n *q"], level: Int[Array, "n"], J: int) -> Float[Array, "J *q"]:
+    """Sum of rows by level."""
+    return v.sum(0, keepdims=True) if J == 1 else jax.ops.segment_sum(v, level, J)
+
+
+def rows(model: Model, params: Params, unit: Bucket) -> list[Float[Array, "n r q"]]:
+    """a_ig = z_ig Lam_g, with a row for each active predictor (zero where it is not the term's)."""
+    out = []
+    for g, Lam in enumerate(factors(model, params.theta)):
+        a = unit.Z[g] @ Lam
+        owner = np.array(model.owner(g))
+        mask = np.array([[o == r for o in owner] for r in model.active], float)
+        a = a[:, None, :]
+        out.append(a if mask.all() else a * jnp.asarray(mask, a.dtype))
+    return out
+
+
+def predictor(
+    model: Model, params: Params, unit: Bucket, u: Float[Array, "d"]
+) -> tuple[Float[Array, "n"], ...]:
+    """phi: one vector of linear predictors per predictor of the family."""
+    phi = list(fixed_part(model, params, unit))
+    parts = split(model, unit.sizes, u)
+    for g, a in enumerate(rows(model, params, unit)):
+        effect = (a * take(parts[g], unit.level[:, g])[:, None, :]).sum(-1)
+        for r, p in enumerate(model.active):
+            phi[p] = phi[p] + effect[:, r]
+    return tuple(phi)
+
+
+def fixed_part(model: Model, params: Params, unit: Bucket) -> tuple[Float[Array, "n"], ...]:
+    """offset + X beta, per predictor."""
+    out = []
+    for p in range(len(model.columns)):
+        cols = model.column_slice(p)
+        out.append(unit.offset[:, p] + unit.X[:, cols] @ params.beta[cols])
+    return tuple(out)
+
+
+def row_loglik(
+    model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
+) -> Float[Array, "n"]:
+    """Weighted log densities of the rows."""
+    return unit.weight * model.family.log_prob(unit.y, phi, params.psi)
+
+
+def jet(model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]) -> Jet:
+    """Row jet in the active predictors: the family's closed form where only the mean is active."""
+    if model.active == (0,):
+        l, g, w = model.family.row(unit.y, phi, params.psi)
+        g, W = g[:, None], w[:, None, None]
+    else:
+        l, g, W = _autodiff_jet(model, params, unit, phi)
+    weight = unit.weight
+    return Jet(weight * l, weight[:, None] * g, weight[:, None, None] * W)
+
+
+def _autodiff_jet(
+    model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
+) -> tuple[Array, Array, Array]:
+    """Rows do not interact, so derivatives of the sum are the rows' own."""
+
+    def score(active: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array]:
+        full = list(phi)
+        for r, p in enumerate(model.active):
+            full[p] = active[r]
+
+        def total(active):
+            for r, p in enumerate(model.active):
+                full[p] = active[r]
+            l = model.family.log_prob(unit.y, tuple(full), params.psi)
+            return l.sum(), l
+
+        (_, l), g = jax.value_and_grad(total, has_aux=True)(active)
+        return g, l
+
+    at = tuple(phi[p] for p in model.active)
+    one, zero = jnp.ones_like(at[0]), jnp.zeros_like(at[0])
+    tangents = [tuple(one if s == r else zero for s in range(len(at))) for r in range(len(at))]
+    g, columns, l = None, [], None
+    for t in tangents:
+        g, dg, l = jax.jvp(score, (at,), (t,), has_aux=True)
+        columns.append(jnp.stack(dg, -1))
+    return l, jnp.stack(g, -1), -jnp.stack(columns, -1)
+
+
+def joint(model: Model, params: Params, unit: Bucket, u: Float[Array, "d"]) -> Float[Array, ""]:
+    """log p(y, u) of one unit, every constant kept."""
+    l = row_loglik(model, params, unit, predictor(model, params, unit, u)).sum()
+    return l - 0.5 * u @ u - 0.5 * u.size * LOG_2PI
+
+
+def newton_system(
+    a: list[Float[Array, "n r q"]], level: Int[Array, "n g"], sizes: tuple[int, ...], jet: Jet
+) -> tuple[Float[Array, "J q"], Float[Array, "m"], Arrow]:
+    """(sum a'g over leading levels, over border columns, sum a'Wa as an `Arrow`).
+
+    Works for any list of row designs, so that REML may append X as one more border group. The
+    prior's identity is added by the caller, who knows which columns have one.
+    """
+    G = range(len(a))
+    Wa = [jnp.einsum("irs,isq->irq", jet.W, ag) for ag in a]
+
+    def score(g: int) -> Array:
+        return level_sum((a[g] * jet.g[:, :, None]).sum(1), level[:, g], sizes[g])
+
+    def block(g: int, h: int) -> Array:
+        """sum_i a_ig' W_i a_ih by pair of levels, as a (J_g q_g, J_h q_h) matrix."""
+        pair = level[:, g] * sizes[h] + level[:, h]
+        value = jnp.einsum("irq,irs->iqs", a[g], Wa[h])
+        out = level_sum(value, pair, sizes[g] * sizes[h])
+        J, K, (q, s) = sizes[g], sizes[h], out.shape[1:]
+        return out.reshape(J, K, q, s).transpose(0, 2, 1, 3).reshape(J * q, K * s)
+
+    lead = level_sum(jnp.einsum("irq,irs->iqs", a[0], Wa[0]), level[:, 0], sizes[0])
+    J, q = lead.shape[:2]
+    if len(a) == 1:
+        none = jnp.zeros((J, q, 0), lead.dtype)
+        return score(0), none[0, 0], Arrow(lead, none, none[0, :0] @ none[0, :0].T)
+    C = jnp.concatenate([block(0, g) for g in G[1:]], -1).reshape(J, q, -1)
+    upper = {(g, h): block(g, h) for g in G[1:] for h in G[g:]}
+    E = jnp.block([[upper[g, h] if g <= h else upper[h, g].T for h in G[1:]] for g in G[1:]])
+    border = jnp.concatenate([score(g).ravel() for g in G[1:]])
+    return score(0), border, Arrow(lead, C, E)
+
+
+def leverages(
+    V: ArrowInverse,
+    a: list[Float[Array, "n r q"]],
+    level: Int[Array, "n g"],
+    sizes: tuple[int, ...],
+) -> Float[Array, "n r r"]:
+    """h_i = a_i V a_i' over the columns that row i touches, V the selected inverse of H."""
+    widths = [J * ag.shape[-1] for J, ag in zip(sizes, a, strict=True)]
+    starts = np.cumsum([0, *widths[1:]])
+
+    def block(g: int, h: int) -> Array:
+        if h == 0:
+            return take(V.D, level[:, 0])
+        cols = slice(starts[h - 1], starts[h])
+        full = V.C[:, :, cols] if g == 0 else V.E[starts[g - 1] : starts[g], cols]
+        J, K, s = sizes[g], sizes[h], a[h].shape[-1]
+        pairs = full.reshape(J, -1, K, s).transpose(0, 2, 1, 3).reshape(J * K, -1, s)
+        return take(pairs, level[:, g] * K + level[:, h])
+
+    h = jnp.zeros((), V.D.dtype)
+    for g in range(len(a)):
+        for k in range(g, len(a)):
+            part = jnp.einsum("irq,iqs,its->irt", a[g], block(g, k), a[k])
+            h = h + (part if g == k else part + jnp.swapaxes(part, 1, 2))
+    return h

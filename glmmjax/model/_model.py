@@ -1,0 +1,87 @@
+"""The static description of a model, and its parameters.
+
+A `Model` holds no arrays, no names and no data sizes beyond column counts, so that two data sets
+of one kind share their compiled programs. Names live in the design.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.scipy.linalg import block_diag
+from jaxtyping import Array, Float
+
+from ..covariance import AbstractCovariance
+from ..families import AbstractFamily
+
+
+class Term(eqx.Module):
+    """One random-effects term: q effects on one predictor, varying over one group."""
+
+    group: int = eqx.field(static=True)
+    predictor: int = eqx.field(static=True)
+    q: int = eqx.field(static=True)
+    covariance: AbstractCovariance = eqx.field(static=True)
+
+    @property
+    def num_theta(self) -> int:
+        return self.covariance.num_theta(self.q)
+
+
+class Model(eqx.Module):
+    """Family, columns of X per predictor, and terms sorted by group.
+
+    Group 0 is the leading factor (block-diagonal part of the arrow); the others are its border.
+    """
+
+    family: AbstractFamily = eqx.field(static=True)
+    columns: tuple[int, ...] = eqx.field(static=True)
+    terms: tuple[Term, ...] = eqx.field(static=True)
+
+    @property
+    def groups(self) -> int:
+        """Number of grouping factors."""
+        return 1 + max((t.group for t in self.terms), default=-1)
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        """Predictors that carry a random effect: only these enter the row curvature W."""
+        return tuple(sorted({t.predictor for t in self.terms})) or (0,)
+
+    @property
+    def num_theta(self) -> int:
+        return sum(t.num_theta for t in self.terms)
+
+    def width(self, group: int) -> int:
+        """Effects a level of this group carries (all its terms together)."""
+        return sum(t.q for t in self.terms if t.group == group)
+
+    def column_slice(self, predictor: int) -> slice:
+        """Where this predictor's coefficients stand in X and beta."""
+        start = sum(self.columns[:predictor])
+        return slice(start, start + self.columns[predictor])
+
+    def owner(self, group: int) -> tuple[int, ...]:
+        """The predictor of each of a group's effects, in order."""
+        return tuple(t.predictor for t in self.terms if t.group == group for _ in range(t.q))
+
+
+class Params(eqx.Module):
+    """Unconstrained parameters.
+
+    beta: coefficients of all predictors, one after another; theta: entries of the Cholesky
+    factors on the absolute scale, term by term; psi: shape parameters of the family.
+    """
+
+    beta: Float[Array, "P"]
+    theta: Float[Array, "T"]
+    psi: Float[Array, "S"]
+
+
+def factors(model: Model, theta: Float[Array, "T"]) -> tuple[Float[Array, "q q"], ...]:
+    """Lam of each group: block diagonal over the group's terms."""
+    blocks: list[list[Array]] = [[] for _ in range(model.groups)]
+    start = 0
+    for term in model.terms:
+        part = theta[start : start + term.num_theta]
+        blocks[term.group].append(term.covariance.factor(part, term.q))
+        start += term.num_theta
+    return tuple(b[0] if len(b) == 1 else jnp.asarray(block_diag(*b)) for b in blocks)
