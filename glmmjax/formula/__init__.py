@@ -1,0 +1,12 @@
+"""Text to terms: a formula is read, checked and split here; no array is touched."""
+
+from ._expand import expand as expand
+from ._expression import Expression as Expression
+from ._expression import constant as constant
+from ._expression import name_expression as name_expression
+from ._expression import read_expression as read_expression
+from ._parse import parse as parse
+from ._terms import Bar as Bar
+from ._terms import Formula as Formula
+from ._terms import Part as Part
+from ._terms import Response as Response
