@@ -3,8 +3,13 @@
 from . import links as links
 from ._base import AbstractFamily as AbstractFamily
 from ._binomial import Binomial as Binomial
+from ._counts import NegativeBinomial1 as NegativeBinomial1
+from ._counts import NegativeBinomial2 as NegativeBinomial2
 from ._counts import Poisson as Poisson
 from ._gaussian import Gaussian as Gaussian
+from ._inflated import ZeroInflated as ZeroInflated
 from ._links import AbstractLink as AbstractLink
+from ._positive import Gamma as Gamma
+from ._positive import InverseGaussian as InverseGaussian
 from ._registry import get as get
 from ._registry import names as names

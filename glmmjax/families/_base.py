@@ -26,7 +26,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import equinox as eqx
 import jax
@@ -50,9 +50,9 @@ class AbstractFamily(AbstractStatic):
     is an array of shape parameters, of size 0 if there are none.
     """
 
-    name: eqx.AbstractClassVar[str]
-    support: eqx.AbstractClassVar[str]  # "real", "binomial", "count" or "positive"
-    mean_range: eqx.AbstractClassVar[tuple[float, float]]  # open interval
+    name: ClassVar[str]
+    support: ClassVar[str]  # "real", "binomial", "count" or "positive"
+    mean_range: ClassVar[tuple[float, float]]  # open interval
     link: eqx.AbstractVar[AbstractLink]
 
     @property

@@ -9,7 +9,6 @@ import abc
 import math
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -31,7 +30,7 @@ class AbstractLink(AbstractStatic):
     not total, makes the density reject (log density -inf) the eta that fall outside.
     """
 
-    name: eqx.AbstractClassVar[str]
+    name: ClassVar[str]
     mean_range: ClassVar[tuple[float, float]] = (-INF, INF)
     total: ClassVar[bool] = True
 

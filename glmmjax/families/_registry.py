@@ -4,11 +4,23 @@ from .._errors import DataError
 from . import _links as links
 from ._base import AbstractFamily
 from ._binomial import Binomial
-from ._counts import Poisson
+from ._counts import NegativeBinomial1, NegativeBinomial2, Poisson
 from ._gaussian import Gaussian
+from ._positive import Gamma, InverseGaussian
 from ._static import nearest
 
-_FAMILIES: dict[str, type] = {family.name: family for family in (Gaussian, Binomial, Poisson)}
+_FAMILIES: dict[str, type] = {
+    family.name: family
+    for family in (
+        Gaussian,
+        Binomial,
+        Poisson,
+        Gamma,
+        InverseGaussian,
+        NegativeBinomial1,
+        NegativeBinomial2,
+    )
+}
 _ALIASES = {
     "normal": "gaussian",
     "bernoulli": "binomial",

@@ -6,6 +6,7 @@ to three times, and an operation here is paid for in every compiled program.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -47,32 +48,68 @@ def _log1mexp_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 # Stirling's series for the remainder R(x) of
 #     lgamma(x) = (x - 1/2) log x - x + 1/2 log 2 pi + R(x),
-# R(x) = sum_k B_2k / (2k (2k-1) x^{2k-1}).  Seven terms leave less than 1e-15 for x >= 8.  Below 8
-# the recurrence lgamma(x) = lgamma(x + 8) - log(x (x+1) ... (x+7)) moves the argument up.  Against
-# a library lgamma this costs one polynomial and two logarithms, and its derivatives are again
-# polynomials: no digamma, trigamma or zeta in the compiled program.
+# R(x) = S(x) = sum_k B_2k / (2k (2k-1) x^{2k-1}).  Seven terms leave less than 1e-15 for x >= 8.
+# Below 8 the recurrence lgamma(x) = lgamma(x + 8) - log(x (x+1) ... (x+7)) moves the argument up:
+# with M(x) = (x - 1/2) log x and z = x + 8,
+#     R(x) = S(z) + M(z) - M(x) - 8 - sum_j log(x + j).
+# The derivatives are written out term by term, and the rule below chains order k to k + 1: no
+# digamma, trigamma or zeta in the compiled program, and one short block for each order used.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 _SHIFT = 8
 
 
-def stirling_remainder(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return lgamma(x) - (x - 1/2) log x + x - 1/2 log 2 pi for x > 0; tends to 0 for large x."""
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def stirling_remainder(x: Float[Array, "..."], order: int = 0) -> Float[Array, "..."]:
+    """Return the `order`-th derivative of R(x), x > 0.
+
+    R(x) = lgamma(x) - (x - 1/2) log x + x - 1/2 log 2 pi, which falls to 0 as 1 / (12 x).
+    """
     low = x < _SHIFT
     z = jnp.where(low, x + _SHIFT, x)
+    # The shift counts for x < 8 only; elsewhere it must not overflow, hence the stand-in 1.
+    s = jnp.where(low, x, 1.0)
+    shift = _main_difference(s + _SHIFT, s, order) - _log_product(s, order)
+    return _series(z, order) + jnp.where(low, shift, 0.0)
+
+
+@stirling_remainder.defjvp
+def _stirling_jvp(order: int, primals: tuple, tangents: tuple) -> tuple:
+    (x,), (dx,) = primals, tangents
+    return stirling_remainder(x, order), stirling_remainder(x, order + 1) * dx
+
+
+def _series(z: Float[Array, "..."], order: int) -> Float[Array, "..."]:
+    """Return the derivative of S: each power z^-m becomes (-1)^k m (m+1) .. (m+k-1) z^-(m+k)."""
     inverse = 1.0 / z
     square = inverse * inverse
-    series = jnp.zeros_like(x)
-    for coefficient in reversed(_STIRLING):
-        series = series * square + coefficient
-    series = series * inverse
-    # The shift is used for x < 8 only; elsewhere it must not overflow, hence the stand-in 1.
-    s = jnp.where(low, x, 1.0)
-    up = s + _SHIFT
-    product = s
-    for k in range(1, _SHIFT):
-        product = product * (s + k)
-    shift = (up - 0.5) * jnp.log(up) - _SHIFT - (s - 0.5) * jnp.log(s) - jnp.log(product)
-    return series + jnp.where(low, shift, 0.0)
+    total = jnp.zeros_like(z)
+    for j, c in reversed(list(enumerate(_STIRLING))):
+        rising = math.prod(range(2 * j + 1, 2 * j + 1 + order))
+        total = total * square + (-1) ** order * rising * c
+    return total * inverse ** (1 + order)
+
+
+def _main_difference(
+    z: Float[Array, "..."], s: Float[Array, "..."], order: int
+) -> Float[Array, "..."]:
+    """Return the derivative of M(z) - M(s) - 8 along z = s + 8, M(x) = (x - 1/2) log x."""
+    if order == 0:
+        return (z - 0.5) * jnp.log(z) - (s - 0.5) * jnp.log(s) - _SHIFT
+    if order == 1:
+        return jnp.log(z / s) - 0.5 * (1.0 / z - 1.0 / s)
+    # (-1)^k [ (k-2)! x^(1-k) + (k-1)!/2 x^-k ]
+    sign, a = (-1) ** order, math.factorial(order - 2)
+    b = 0.5 * math.factorial(order - 1)
+    u, v = 1.0 / z, 1.0 / s
+    return sign * (u ** (order - 1) * (a + b * u) - v ** (order - 1) * (a + b * v))
+
+
+def _log_product(s: Float[Array, "..."], order: int) -> Float[Array, "..."]:
+    """Return the derivative of log(s (s+1) ... (s+7)); the factors lie on a trailing axis."""
+    factors = s[..., None] + jax.lax.broadcasted_iota(s.dtype, (*s.shape, _SHIFT), s.ndim)
+    if order == 0:
+        return jnp.log(jnp.prod(factors, axis=-1))
+    return -((-1) ** order) * math.factorial(order - 1) * jnp.sum(factors**-order, axis=-1)
 
 
 def log_factorial(y: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -88,5 +125,12 @@ def log_rising(r: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "
     written with the Stirling remainder R it is
         (y + r - 1/2) log1p(y / r) - y + R(y + r) - R(r).
     """
-    main = (y + r - 0.5) * jnp.log1p(y / r) - y
-    return main + stirling_remainder(y + r) - stirling_remainder(r)
+    return (y + r - 0.5) * jnp.log1p(y / r) - y + stirling_step(r, y)
+
+
+def stirling_step(
+    r: Float[Array, "..."], y: Float[Array, "..."], order: int = 0
+) -> Float[Array, "..."]:
+    """Return the `order`-th derivative in r of R(r + y) - R(r), in one evaluation of R."""
+    both = stirling_remainder(jnp.stack(jnp.broadcast_arrays(r + y, r)), order)
+    return both[0] - both[1]
