@@ -1,5 +1,6 @@
 """Text to terms: a formula is read, checked and split here; no array is touched."""
 
+from ._expand import Factor as Factor
 from ._expand import expand as expand
 from ._expression import Expression as Expression
 from ._expression import constant as constant
@@ -10,3 +11,4 @@ from ._terms import Bar as Bar
 from ._terms import Formula as Formula
 from ._terms import Part as Part
 from ._terms import Response as Response
+from ._scan import split_sides as split_sides

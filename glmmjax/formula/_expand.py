@@ -15,17 +15,31 @@ hold more than `MAX_TERMS` terms at once, is refused before it is expanded.
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
 
 from .._errors import FormulaError
-from ._expression import read_expression
+from ._expression import Expression, name_expression, read_expression
 from ._scan import Token, check_text, shorten, tokenise
 
 MAX_TERMS = 10_000
 MAX_WORK = 30_000
 MAX_POWER = 4
 
-Term = tuple[str, ...]
-Terms = dict[frozenset[str], Term]
+
+
+class Factor(NamedTuple):
+    """A factor of a term: a column by its bare name, or a call by its canonical text."""
+
+    text: str
+    is_call: bool
+
+    def expression(self) -> Expression:
+        """The checked expression that gives the factor's values."""
+        return read_expression(self.text) if self.is_call else name_expression(self.text)
+
+
+Term = tuple[Factor, ...]
+Terms = dict[frozenset[Factor], Term]
 
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "%in%": 2, ":": 3, "^": 5, "**": 5}
 _INTERCEPT: Terms = {frozenset(): ()}
@@ -35,16 +49,10 @@ _INTERCEPT: Terms = {frozenset(): ()}
 def expand(text: str) -> tuple[Term, ...]:
     """The terms of a right-hand side; `()` is the intercept, which is implied unless removed.
 
-    Each factor is the canonical text of its expression (`factor_expression` reads it back).
     Raises FormulaError where the text is malformed or too large.
     """
     check_text(text)
     return _Expander(tokenise(text), text).run()
-
-
-def factor_text(token: Token) -> str:
-    """The name under which a factor appears in terms and columns."""
-    return token.text if token.kind == "name" else read_expression(token.text).text
 
 
 class _Expander:
@@ -149,11 +157,11 @@ class _Expander:
                 return dict(_INTERCEPT)
             case "number":
                 self._fail(f"the number {token.text!r} is no term; write I(2 * x) to scale")
-            case "name" | "call":
-                text = factor_text(token)
-                return {frozenset((text,)): (text,)}
+            case "name":
+                return _single(Factor(token.text, False))
+            case "call":
+                return _single(Factor(read_expression(token.text).text, True))
         self._fail(f"unexpected {token.text!r}")
-        raise AssertionError
 
     def _peek(self, kind: str) -> str | None:
         if self._place < len(self._tokens) and self._tokens[self._place].kind == kind:
@@ -175,5 +183,9 @@ class _Expander:
         if size > MAX_TERMS:
             self._fail(f"expansion gives more than {MAX_TERMS} terms")
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str) -> NoReturn:
         raise FormulaError(f"{reason} (in {shorten(self._text)})")
+
+
+def _single(factor: Factor) -> Terms:
+    return {frozenset((factor,)): (factor,)}

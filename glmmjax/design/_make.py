@@ -1,0 +1,258 @@
+"""A formula and a frame to a `Design`: rows first, then response, fixed and random columns."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._errors import DataError, FormulaError
+from ..formula import Bar, Expression, Formula, Part, parse, read_expression
+from ._checks import check_terms, suspicious_levels
+from ._evaluate import Evaluator, State
+from ._frame import Frame, nearest
+from ._contrasts import KINDS
+from ._levels import group_levels
+from ._matrix import build_matrix
+from ._rank import independent_columns
+from ._recipe import (
+    PredictorRecipe,
+    Recipe,
+    TermRecipe,
+    part_columns,
+    sum_offsets,
+    text_columns,
+)
+from ._response import FamilyLike, Outcome, check_variation, read_response
+from ._rows import Columns, check_finite, complete_rows, subset_rows
+from ._types import Design, PredictorDesign, TermDesign
+
+
+def make_design(
+    formula: str,
+    data: Any,
+    family: FamilyLike,
+    *,
+    ziformula: str | None = None,
+    dispformula: str | None = None,
+    weights: Any = None,
+    offset: Any = None,
+    trials: Any = None,
+    missing: str = "drop",
+    contrasts: Mapping[str, str] | None = None,
+    subset: Any = None,
+    weights_kind: str = "frequency",
+    allow_fixed: bool = False,
+) -> Design:
+    """Read the formula and make all columns a model needs from a frame or a dict of arrays.
+
+    `family` gives `name`, `support` and `predictors`. `weights`, `offset`, `trials` are a column's
+    name, an expression, or an array; `subset` is an expression or a true/false array;
+    `contrasts` maps a factor to treatment, sum, helmert, poly, SAS or diff. Rows with missing
+    values are dropped with a note, or refused with `missing="raise"`. `allow_fixed=True` accepts a
+    formula without random terms.
+
+    Raises FormulaError for the text, DataError for the data; each message says what to do.
+    """
+    parsed = parse(formula)
+    _check_arguments(parsed, weights_kind, allow_fixed)
+    parts = _parts(parsed, family, ziformula, dispformula)
+    columns = Columns(Frame(data))
+    if columns.frame.n == 0:
+        raise DataError("the data have no rows")
+    given = {
+        role: columns.register(value, role)
+        for role, value in (("weights", weights), ("offset", offset), ("trials", trials))
+    }
+    names = _used_columns(parsed, parts, given)
+    rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
+    check_finite(names, columns, rows)
+    state = State(contrasts=_contrasts(contrasts, columns.frame))
+    evaluator, outcome, dropped = _response(parsed, family, columns, rows, state, given["trials"])
+    weight = _weight(given["weights"], evaluator)
+    terms = tuple(_term(bar, evaluator, columns) for bar in parsed.rhs.bars)
+    predictors = tuple(
+        _predictor(name, part, evaluator, given["offset"] if name == "cond" else None)
+        for name, (part, _) in parts.items()
+    )
+    check_variation(outcome.y, family.support, _left(formula))
+    check_terms(terms, predictors, family, len(evaluator.rows))
+    kept = [independent_columns(p.X) for p in predictors]
+    all_notes = (*notes, *dropped, *outcome.notes, *evaluator.notes, *_rank_notes(predictors, kept))
+    all_notes += tuple(suspicious_levels(state, terms, columns, parts))
+    predictors = tuple(map(_keep, predictors, kept))
+    recipe = _recipe(formula, family, parts, predictors, kept, parsed.rhs.bars, terms, given, state)
+    return Design(
+        outcome.y, predictors, terms, weight, weights_kind, evaluator.rows, all_notes, recipe,
+        _left(formula),
+    )
+
+
+def _check_arguments(parsed: Formula, weights_kind: str, allow_fixed: bool) -> None:
+    if weights_kind not in ("frequency", "precision"):
+        raise DataError(f"weights_kind= is 'frequency' or 'precision', not {weights_kind!r}")
+    if not parsed.rhs.bars and not allow_fixed:
+        raise FormulaError(
+            "the formula has no random term; add one such as (1 | group), "
+            "or fit a model without random effects elsewhere"
+        )
+
+
+def _parts(
+    parsed: Formula, family: FamilyLike, ziformula: str | None, dispformula: str | None
+) -> dict[str, tuple[Part, str]]:
+    """The right side and its text for every predictor of the family, in the family's order."""
+    texts = {"disp": dispformula, "zi": ziformula}
+    for name, text in texts.items():
+        trivial = text is None or text.replace(" ", "") == {"disp": "~1", "zi": "~0"}[name]
+        if name not in family.predictors and not trivial:
+            raise FormulaError(f"family {family.name} has no predictor for {name}formula={text!r}")
+    out: dict[str, tuple[Part, str]] = {}
+    for name in family.predictors:
+        if name == "cond":
+            out[name] = parsed.rhs, parsed.text
+            continue
+        text = texts.get(name) or "~ 1"
+        part = parse(text, one_sided=True).rhs
+        if part.bars:
+            raise FormulaError(f"random terms in {name}formula= are not available yet")
+        out[name] = part, text
+    return out
+
+
+def _used_columns(
+    parsed: Formula, parts: Mapping[str, tuple[Part, str]], given: Mapping[str, Expression | None]
+) -> tuple[str, ...]:
+    assert parsed.response is not None
+    found = [c for text in parsed.response.expressions for c in read_expression(text).columns]
+    for part, _ in parts.values():
+        found.extend(part_columns(part))
+    for bar in parsed.rhs.bars:
+        found.extend((*text_columns(bar.lhs), *bar.group))
+    for expression in given.values():
+        found.extend(expression.columns if expression else ())
+    return tuple(dict.fromkeys(found))
+
+
+def _contrasts(
+    contrasts: Mapping[str, str] | None, frame: Frame
+) -> dict[str, tuple[str, Any]]:
+    out: dict[str, tuple[str, Any]] = {}
+    for name, kind in (contrasts or {}).items():
+        if name not in frame.names and "(" not in name:
+            raise DataError(f"contrasts= names {name!r}, no column{nearest(name, frame.names)}")
+        if kind not in KINDS:
+            raise DataError(f"unknown contrasts {kind!r} for {name}; known: {', '.join(KINDS)}")
+        out[name] = (kind, None)
+    return out
+
+
+def _response(
+    parsed: Formula, family: FamilyLike, columns: Columns, rows: np.ndarray, state: State,
+    trials: Expression | None,
+) -> tuple[Evaluator, Outcome, tuple[str, ...]]:
+    """The response on the kept rows; once more without the rows that have no trials."""
+    assert parsed.response is not None
+    if len(rows) == 0:
+        raise DataError("no row is left in the subset")
+    evaluator = Evaluator(columns.lookup(rows), rows, state, learn=True)
+    outcome = read_response(parsed.response, family.support, family.name, evaluator, trials)
+    notes: tuple[str, ...] = ()
+    if outcome.empty is not None:
+        rows = rows[~outcome.empty]
+        count = int(outcome.empty.sum())
+        notes = (f"dropped {count} row(s) without trials",)
+        if len(rows):
+            state.transforms.clear()
+            evaluator = Evaluator(columns.lookup(rows), rows, state, learn=True)
+            outcome = read_response(parsed.response, family.support, family.name, evaluator, trials)
+    if len(rows) < 2:
+        raise DataError(f"{len(rows)} row(s) of data are left; a model needs at least two")
+    return evaluator, outcome, notes
+
+
+def _weight(expression: Expression | None, evaluator: Evaluator) -> np.ndarray:
+    if expression is None:
+        return np.ones(len(evaluator.rows))
+    weight = evaluator.numbers(expression)
+    if (weight < 0).any():
+        raise DataError(f"weights are negative in row {evaluator.rows[weight < 0][0]}")
+    if not weight.any():
+        raise DataError("all weights are zero")
+    return weight
+
+
+def _predictor(
+    name: str, part: Part, evaluator: Evaluator, offset: Expression | None
+) -> PredictorDesign:
+    matrix = build_matrix(part.fixed, evaluator)
+    return PredictorDesign(name, matrix.X, matrix.names, sum_offsets(part, evaluator, offset))
+
+
+def _keep(predictor: PredictorDesign, kept: list[int]) -> PredictorDesign:
+    if len(kept) == len(predictor.names):
+        return predictor
+    names = tuple(predictor.names[j] for j in kept)
+    return PredictorDesign(predictor.name, predictor.X[:, kept], names, predictor.offset)
+
+
+def _rank_notes(predictors: tuple[PredictorDesign, ...], kept: list[list[int]]) -> list[str]:
+    dropped = [
+        ("" if p.name == "cond" else f"{p.name}:") + p.names[j]
+        for p, keep in zip(predictors, kept, strict=True)
+        for j in sorted(set(range(len(p.names))) - set(keep))
+    ]
+    return [f"dropped rank-deficient column(s) {', '.join(dropped)}"] if dropped else []
+
+
+def _term(bar: Bar, evaluator: Evaluator, columns: Columns) -> TermDesign:
+    name = ":".join(bar.group)
+    lookup = columns.lookup(evaluator.rows)
+    found = group_levels([lookup(column) for column in bar.group], name)
+    matrix = build_matrix(bar.lhs, evaluator)
+    return TermDesign(
+        "cond", name, matrix.names, bar.structure, found.levels, found.codes, matrix.X
+    )
+
+
+def _recipe(
+    formula: str,
+    family: FamilyLike,
+    parts: Mapping[str, tuple[Part, str]],
+    predictors: tuple[PredictorDesign, ...],
+    kept: list[list[int]],
+    bars: tuple[Bar, ...],
+    terms: tuple[TermDesign, ...],
+    given: Mapping[str, Expression | None],
+    state: State,
+) -> Recipe:
+    arguments = {role: _argument_text(role, value) for role, value in given.items()}
+    return Recipe(
+        formula,
+        family.name,
+        family.support,
+        tuple(
+            PredictorRecipe(p.name, parts[p.name][1], tuple(keep), p.names)
+            for p, keep in zip(predictors, kept, strict=True)
+        ),
+        tuple(
+            TermRecipe(t.component, bar.group, bar.lhs, t.structure, t.effects, t.levels)
+            for bar, t in zip(bars, terms, strict=True)
+        ),
+        arguments,
+        state,
+    )
+
+
+def _argument_text(role: str, expression: Expression | None) -> str | None:
+    """Text for `read_argument`; "" for an array, which no text can bring back."""
+    if expression is None:
+        return None
+    if expression.names == {"q0": role}:
+        return ""
+    return f"={expression.text}" if expression.names.get("q0") else expression.text
+
+
+def _left(formula: str) -> str:
+    from ..formula import split_sides
+
+    return split_sides(formula)[0] or ""

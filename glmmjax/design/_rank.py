@@ -1,0 +1,33 @@
+"""Which columns of a design matrix are combinations of earlier ones."""
+
+import numpy as np
+from jaxtyping import Float
+
+TOLERANCE = 1e-7
+
+
+def independent_columns(X: Float[np.ndarray, "n P"]) -> list[int]:
+    """Indices of the columns to keep; a column goes when earlier kept ones span it.
+
+    X = Q R has R'R = X'X, so all lengths and angles of X's columns are those of R's small columns.
+    |R_jj| is the length of column j that earlier columns leave over, true as long as none before
+    it was deficient. Only where one is do we sweep R's columns one by one (Gram–Schmidt, twice),
+    leaving out each that keeps less than `TOLERANCE` of its length (R's own choice in lm).
+    """
+    rows, count = X.shape
+    if count == 0:
+        return []
+    R = np.linalg.qr(X, mode="r")
+    lengths = np.linalg.norm(R, axis=0)
+    if rows >= count and np.all(np.abs(np.diag(R)) > TOLERANCE * lengths):
+        return list(range(count))
+    basis = np.empty((R.shape[0], 0))
+    keep = []
+    for j in range(count):
+        left = R[:, j] - basis @ (basis.T @ R[:, j])
+        left = left - basis @ (basis.T @ left)
+        length = np.linalg.norm(left)
+        if length > TOLERANCE * lengths[j] and length > 0 and len(keep) < R.shape[0]:
+            basis = np.column_stack([basis, left / length])
+            keep.append(j)
+    return keep

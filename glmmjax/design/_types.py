@@ -1,0 +1,68 @@
+"""What a formula and a frame become: arrays on the host, with names, before any packing."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    from ._recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class PredictorDesign:
+    """Fixed effects of one predictor ("cond", "disp" or "zi"): eta = offset + X beta."""
+
+    name: str
+    X: Float[np.ndarray, "n P"]
+    names: tuple[str, ...]
+    offset: Float[np.ndarray, "n"]
+
+
+@dataclass(frozen=True, eq=False)
+class TermDesign:
+    """One random-effects term; row i uses level `codes[i]` with the q effects `Z[i]`.
+
+    `group` is "a", or "a:b" with levels such as "a1:b1". On new data a code is -1 where the level
+    was not in the data the model was fitted to.
+    """
+
+    component: str
+    group: str
+    effects: tuple[str, ...]
+    structure: str
+    levels: tuple[str, ...]
+    codes: Int[np.ndarray, "n"]
+    Z: Float[np.ndarray, "n q"]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Everything a model needs from the data; `y` is (n,), or (n, 2) = (successes, trials).
+
+    `rows` are the numbers (from 0) of the rows which were kept; `notes` say what was changed, in
+    sentences for the user; `recipe` makes the same columns from new data.
+    """
+
+    y: Float[np.ndarray, "n *trials"]
+    predictors: tuple[PredictorDesign, ...]
+    terms: tuple[TermDesign, ...]
+    weight: Float[np.ndarray, "n"]
+    weights_kind: str
+    rows: Int[np.ndarray, "n"]
+    notes: tuple[str, ...]
+    recipe: "Recipe"
+    response_name: str
+
+
+@dataclass(frozen=True, eq=False)
+class NewDesign:
+    """The same columns from new data; `unseen` lists the (group, level) pairs without an effect."""
+
+    predictors: tuple[PredictorDesign, ...]
+    terms: tuple[TermDesign, ...]
+    unseen: tuple[tuple[str, str], ...]
+    y: Float[np.ndarray, "n *trials"] | None
+    weight: Float[np.ndarray, "n"]
+    n: int
