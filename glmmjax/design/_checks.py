@@ -25,9 +25,7 @@ def check_terms(
     or as many effects as rows leaves nothing to tell effects and residuals apart; other families
     have no such residual, and a level a row is then an ordinary overdispersion term.
     """
-    residual = family.name == "gaussian" and any(
-        p.name == "disp" and p.names for p in predictors
-    )
+    residual = family.name == "gaussian" and any(p.name == "disp" and p.names for p in predictors)
     for term in terms:
         levels, effects = len(term.levels), len(term.effects)
         if levels < 2:
@@ -86,5 +84,3 @@ def _all_numbers(levels: Sequence[object]) -> bool:
         return all(isinstance(level, str) and float(level) is not None for level in levels)
     except ValueError:
         return False
-
-

@@ -19,9 +19,7 @@ def full(levels: Sequence[Label]) -> tuple[np.ndarray, list[str]]:
     return np.eye(len(levels)), [f"[{level}]" for level in levels]
 
 
-def coding(
-    kind: str, base: Label | None, levels: Sequence[Label]
-) -> tuple[np.ndarray, list[str]]:
+def coding(kind: str, base: Label | None, levels: Sequence[Label]) -> tuple[np.ndarray, list[str]]:
     """Matrix (L, L - 1) and name suffixes of a contrast; DataError for an unknown kind or base."""
     count = len(levels)
     if kind in ("treatment", "SAS"):

@@ -1,4 +1,4 @@
-"""Learned state to plain JSON and back, without losing a bit: arrays, tuples, keys that are numbers.
+"""Learned state to plain JSON and back without losing a bit: arrays, tuples, numbers as keys.
 
 Floats stay exact because Python writes the shortest text that reads back as the same float64.
 """

@@ -8,9 +8,9 @@ import numpy as np
 from .._errors import DataError, FormulaError
 from ..formula import Bar, Expression, Formula, Part, parse, read_expression
 from ._checks import check_terms, suspicious_levels
+from ._contrasts import KINDS
 from ._evaluate import Evaluator, State
 from ._frame import Frame, nearest
-from ._contrasts import KINDS
 from ._levels import group_levels
 from ._matrix import build_matrix
 from ._rank import independent_columns
@@ -82,7 +82,14 @@ def make_design(
     predictors = tuple(map(_keep, predictors, kept))
     recipe = _recipe(formula, family, parts, predictors, kept, parsed.rhs.bars, terms, given, state)
     return Design(
-        outcome.y, predictors, terms, weight, weights_kind, evaluator.rows, all_notes, recipe,
+        outcome.y,
+        predictors,
+        terms,
+        weight,
+        weights_kind,
+        evaluator.rows,
+        all_notes,
+        recipe,
         _left(formula),
     )
 
@@ -133,9 +140,7 @@ def _used_columns(
     return tuple(dict.fromkeys(found))
 
 
-def _contrasts(
-    contrasts: Mapping[str, str] | None, frame: Frame
-) -> dict[str, tuple[str, Any]]:
+def _contrasts(contrasts: Mapping[str, str] | None, frame: Frame) -> dict[str, tuple[str, Any]]:
     out: dict[str, tuple[str, Any]] = {}
     for name, kind in (contrasts or {}).items():
         if name not in frame.names and "(" not in name:
@@ -147,7 +152,11 @@ def _contrasts(
 
 
 def _response(
-    parsed: Formula, family: FamilyLike, columns: Columns, rows: np.ndarray, state: State,
+    parsed: Formula,
+    family: FamilyLike,
+    columns: Columns,
+    rows: np.ndarray,
+    state: State,
     trials: Expression | None,
 ) -> tuple[Evaluator, Outcome, tuple[str, ...]]:
     """The response on the kept rows; once more without the rows that have no trials."""

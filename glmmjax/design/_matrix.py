@@ -60,7 +60,7 @@ def build_matrix(text: str, evaluator: Evaluator) -> Matrix:
 def scoped_terms(
     terms: Sequence[tuple[Factor, ...]], spanning: frozenset[Factor]
 ) -> list[list[Scoped]]:
-    """For each term the products that stand for it, so that all columns together are independent."""
+    """For each term the products that stand for it, so that all columns are independent."""
     spanned: set[frozenset[tuple[Factor, bool]]] = set()
     out = []
     for term in terms:
@@ -142,4 +142,3 @@ def _encode(factor: Factor, reduced: bool, values: dict[Factor, Value], state: S
             matrix, suffixes = coding(kind, base, levels) if reduced else full(levels)
             return Matrix(matrix[codes], tuple(factor.text + suffix for suffix in suffixes))
     raise AssertionError
-

@@ -17,7 +17,7 @@ def independent_columns(X: Float[np.ndarray, "n P"]) -> list[int]:
     rows, count = X.shape
     if count == 0:
         return []
-    R = np.linalg.qr(X, mode="r")
+    R = np.asarray(np.linalg.qr(X, mode="r"))
     lengths = np.linalg.norm(R, axis=0)
     if rows >= count and np.all(np.abs(np.diag(R)) > TOLERANCE * lengths):
         return list(range(count))

@@ -59,7 +59,11 @@ class Recipe:
     state: State
 
     def apply(
-        self, newdata: Any, *, need_response: bool = False, random: bool = True,
+        self,
+        newdata: Any,
+        *,
+        need_response: bool = False,
+        random: bool = True,
         offset: Any = None,
     ) -> NewDesign:
         """The same columns from new data, in the same order, with everything learned replayed.

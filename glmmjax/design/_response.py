@@ -77,9 +77,7 @@ def check_variation(y: Float[np.ndarray, "n *trials"], support: str, name: str) 
 def _numbers(expression: Expression, family: str, evaluator: Evaluator) -> np.ndarray:
     value = evaluator.factor(expression)
     if isinstance(value, Category):
-        raise DataError(
-            f"the response {expression.text} holds text; family {family} needs numbers"
-        )
+        raise DataError(f"the response {expression.text} holds text; family {family} needs numbers")
     if isinstance(value, Block):
         raise DataError(f"the response {expression.text} has several columns")
     return value.values
@@ -114,8 +112,12 @@ def _proportion(expression: Expression, trials: Expression, evaluator: Evaluator
     y = _numbers(expression, "binomial", evaluator)
     n = evaluator.numbers(trials)
     _first_bad(n < 0, evaluator.rows, f"trials {trials.text} is negative")
-    _first_bad((y < 0) | (y > 1), evaluator.rows, f"with trials= the response {expression.text} "
-               "is a proportion from 0 to 1; for counts write cbind(y, n - y); it is outside")
+    _first_bad(
+        (y < 0) | (y > 1),
+        evaluator.rows,
+        f"with trials= the response {expression.text} "
+        "is a proportion from 0 to 1; for counts write cbind(y, n - y); it is outside",
+    )
     return _counts_of_success(y * n, n)
 
 
@@ -123,8 +125,11 @@ def _successes_failures(response: Response, evaluator: Evaluator) -> Outcome:
     columns = []
     for text in response.expressions:
         values = _numbers(read_expression(text), "binomial", evaluator)
-        _first_bad(values < 0, evaluator.rows, f"{text} in cbind() is negative (successes above "
-                   "the trials?)")
+        _first_bad(
+            values < 0,
+            evaluator.rows,
+            f"{text} in cbind() is negative (successes above the trials?)",
+        )
         columns.append(values)
     return _counts_of_success(columns[0], columns[0] + columns[1])
 

@@ -7,8 +7,8 @@ from ._expression import constant as constant
 from ._expression import name_expression as name_expression
 from ._expression import read_expression as read_expression
 from ._parse import parse as parse
+from ._scan import split_sides as split_sides
 from ._terms import Bar as Bar
 from ._terms import Formula as Formula
 from ._terms import Part as Part
 from ._terms import Response as Response
-from ._scan import split_sides as split_sides

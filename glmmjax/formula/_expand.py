@@ -26,7 +26,6 @@ MAX_WORK = 30_000
 MAX_POWER = 4
 
 
-
 class Factor(NamedTuple):
     """A factor of a term: a column by its bare name, or a call by its canonical text."""
 

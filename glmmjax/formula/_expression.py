@@ -1,4 +1,4 @@
-"""Expressions such as `log(x + 1)` or `poly(Q("my column"), 2)`: read, checked, never run by Python.
+"""Expressions such as `log(x + 1)` or `poly(Q("my column"), 2)`: read, checked, never run.
 
 A formula is untrusted text. Nothing of it reaches `eval`: Python's `ast` makes a tree, this module
 refuses every node that is not on a short list, and `glmmjax.design` walks the tree that is left
@@ -18,9 +18,7 @@ from ._scan import bare_characters, check_text, is_word, shorten
 MAX_DEPTH = 200
 MAX_BASIS = 200
 
-ELEMENTWISE = frozenset(
-    "log log10 log2 log1p exp expm1 sqrt abs sin cos tan floor ceil".split()
-)
+ELEMENTWISE = frozenset("log log10 log2 log1p exp expm1 sqrt abs sin cos tan floor ceil".split())
 STATEFUL = frozenset("scale center standardize poly bs cr cc cs".split())
 CATEGORICAL = frozenset(("C", "factor"))
 FUNCTIONS = ELEMENTWISE | STATEFUL | CATEGORICAL | {"I", "Q"}

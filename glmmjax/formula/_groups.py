@@ -1,7 +1,7 @@
 """The right of a bar: `a/b` to the grouping factors ("a",) and ("a", "b").
 
-    A + B   both               A : B   every crossing of a group of A with one of B
-    A * B   A + B + A : B      A / B   A + A : B
+A + B   both               A : B   every crossing of a group of A with one of B
+A * B   A + B + A : B      A / B   A + A : B
 """
 
 import functools

@@ -5,6 +5,7 @@ here, so that whatever `parse` lets through is safe to hand on.
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Literal, NoReturn
 
@@ -15,7 +16,9 @@ from ._groups import expand_groups
 from ._scan import Token, bare_characters, check_text, shorten, split_sides, tokenise
 from ._terms import Bar, Formula, Part, Response
 
-STRUCTURES = frozenset("us diag cs ar1 ou toep exp gau mat rr propto homdiag hetar1 equalto".split())
+STRUCTURES = frozenset(
+    "us diag cs ar1 ou toep exp gau mat rr propto homdiag hetar1 equalto".split()
+)
 _AVAILABLE = ("us", "diag")
 
 Addend = tuple[str, tuple[Token, ...]]
@@ -159,9 +162,7 @@ def _bar_content(tokens: Sequence[Token], text: str) -> tuple[str, str | None]:
         inner_text = tokens[0].text[tokens[0].text.index("(") + 1 : -1]
         if _holds_bar(inner_text) and function not in ("I", "offset"):
             if function not in STRUCTURES:
-                raise FormulaError(
-                    f"unknown covariance structure {function!r}; known: us, diag"
-                )
+                raise FormulaError(f"unknown covariance structure {function!r}; known: us, diag")
             if function not in _AVAILABLE:
                 raise FormulaError(f"the covariance structure {function}() is not available yet")
             return function or "", inner_text
@@ -223,7 +224,8 @@ def _refuse_duplicates(bars: Sequence[Bar]) -> None:
     for bar in bars:
         key = (frozenset(map(frozenset, expand(bar.lhs))), frozenset(bar.group))
         if key in seen:
-            raise FormulaError(f"the random term ({bar.lhs} | {':'.join(bar.group)}) is given twice")
+            group = ":".join(bar.group)
+            raise FormulaError(f"the random term ({bar.lhs} | {group}) is given twice")
         seen.add(key)
 
 
@@ -231,7 +233,7 @@ def _arguments(text: str) -> tuple[str, ...]:
     """Split at commas outside brackets and quotes."""
     places = [i for i, char, depth in bare_characters(text) if char == "," and depth == 0]
     edges = [-1, *places, len(text)]
-    return tuple(text[a + 1 : b].strip() for a, b in zip(edges, edges[1:], strict=False))
+    return tuple(text[a + 1 : b].strip() for a, b in itertools.pairwise(edges))
 
 
 def _function(token: Token) -> str | None:

@@ -31,7 +31,8 @@ class Token(NamedTuple):
 def check_text(text: str) -> None:
     """Refuse text which is no string, too long, nested too deeply, or unbalanced."""
     if not isinstance(text, str):
-        raise FormulaError(f"a formula is text such as 'y ~ x + (1 | g)', not {type(text).__name__}")
+        kind = type(text).__name__
+        raise FormulaError(f"a formula is text such as 'y ~ x + (1 | g)', not {kind}")
     if len(text) > MAX_TEXT:
         raise FormulaError(f"the formula has {len(text)} characters; at most {MAX_TEXT} are read")
     stack: list[str] = []
@@ -152,7 +153,7 @@ def _backtick_name(name: str) -> str:
 
 
 def _quote_end(text: str, start: int) -> int:
-    """Position after the quote which closes the one at `start`; backslash escapes, not in backticks."""
+    """Position after the quote that closes the one at `start`; backslash escapes, not in names."""
     quote, position = text[start], start + 1
     while position < len(text):
         if text[position] == "\\" and quote != "`":
