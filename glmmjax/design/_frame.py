@@ -84,8 +84,8 @@ class Frame:
             self.n = _common_length(self._native)
         else:
             self._native = _check_frame(data)
-            names = [str(name) for name in data.columns]
-            self.n = len(data)
+            names = [str(name) for name in self._native.columns]
+            self.n = len(self._native)
         if len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise DataError(f"duplicate column name(s) {', '.join(twice)}; rename them")
@@ -159,14 +159,15 @@ def _common_length(columns: Mapping[str, Any]) -> int:
 
 
 def _check_frame(data: Any) -> Any:
-    if hasattr(data, "columns") and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
-        if type(data).__module__.split(".")[0] in ("pandas", "polars"):
-            return data
-        import narwhals as nw
-
-        return nw.from_native(data, eager_only=True)
     if type(data).__name__ == "LazyFrame":
         raise DataError("data is a lazy frame; call .collect() first")
+    if type(data).__module__.split(".")[0] in ("pandas", "polars") and hasattr(data, "columns"):
+        return data
+    import narwhals as nw
+
+    other = nw.from_native(data, eager_only=True, pass_through=True)
+    if isinstance(other, nw.DataFrame):
+        return other
     raise DataError(
         f"data must be a pandas or polars frame or a dict of arrays, not {type(data).__name__}"
     )

@@ -8,6 +8,7 @@ comprehension, an unknown call or a name that starts with `_` is a FormulaError.
 
 import ast
 import functools
+import keyword
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,9 @@ def constant(node: ast.expr) -> Any:
 
 
 def _is_plain(name: str) -> bool:
-    return all(is_word(char) for char in name) and not name[:1].isdigit()
+    """Whether the name may stand in an expression without backticks, and read back as itself."""
+    word = all(is_word(char) and char != "." for char in name) and not name[:1].isdigit()
+    return word and not keyword.iskeyword(name)
 
 
 def _replace_odd_names(text: str) -> tuple[str, dict[str, str]]:
