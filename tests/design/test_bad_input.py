@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-
 from design.stand_in import BINOMIAL, GAMMA, GAUSSIAN, NBINOM2, POISSON
+
 from glmmjax._errors import DataError, FormulaError
 from glmmjax.design import make_design
 
@@ -171,8 +171,9 @@ def test_17_counts():
 
 
 def test_18_binomial():
-    refused(r"size - count in cbind\(\) is negative.* in row 4",
-            "cbind(count, size - count) ~ x + (1|g)", frame(size=np.full(N, 3)), BINOMIAL)  # fmt: skip
+    counts = "cbind(count, size - count) ~ x + (1 | g)"
+    few = frame(size=np.full(N, 3))
+    refused(r"size - count in cbind\(\) is negative.* in row 4", counts, few, BINOMIAL)
     data = frame(size=np.where(np.arange(N) == 5, 0, 6), count=np.where(np.arange(N) == 5, 0, 2))
     design = make_design("cbind(count, size - count) ~ x + (1 | g)", data, BINOMIAL)
     assert design.notes == ("dropped 1 row(s) without trials",)
@@ -229,8 +230,9 @@ def test_24_identifiers_stay_text():
 
 def test_24_numbers_kept_as_text_are_suspicious():
     n = 50
-    data = pd.DataFrame({"y": np.random.default_rng(0).normal(size=n), "dose": [f"{i/2}" for i in range(25)] * 2,
-                         "g": ["a", "b"] * 25})  # fmt: skip
+    doses = [f"{i / 2}" for i in range(25)] * 2
+    y = np.random.default_rng(0).normal(size=n)
+    data = pd.DataFrame({"y": y, "dose": doses, "g": ["a", "b"] * 25})
     design = make_design("y ~ dose + (1 | g)", data, GAUSSIAN)
     assert "dose is text with 25 levels that all look like numbers" in design.notes[0]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-
 from design.stand_in import GAUSSIAN
+
 from glmmjax._errors import DataError
 from glmmjax.design import make_design
 from glmmjax.design._frame import Category, Frame, Numeric, labels
@@ -133,7 +133,7 @@ data = pl.DataFrame({
     "x": [1.0, None, 3.0, 2.0] * 3,
     "n": [1, 2, 3, None] * 3,
     "g": [1, 1, 2, 2] * 3,
-    "e": pl.Series(["q", "r", "r", "q"] * 3, dtype=pl.Enum(["r", "q"])),
+    "e": pl.Series(["q", "r"] * 6, dtype=pl.Enum(["r", "q"])),
 })
 design = make_design("y ~ f + e + (1 | g)", data, BINOMIAL)
 assert design.notes[0] == "dropped 3 rows with missing values in y (3)"

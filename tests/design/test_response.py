@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from design.stand_in import BINOMIAL, GAUSSIAN, POISSON
+
 from glmmjax._errors import DataError
 from glmmjax.design import make_design
 

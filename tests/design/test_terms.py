@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 import pandas as pd
-
 from design.stand_in import BINOMIAL, GAUSSIAN
+
 from glmmjax.design import make_design
 from glmmjax.design._rank import independent_columns
 
