@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..model import LOG_2PI, Bucket, Data, Jet, Model, Params, jet, leverages, newton_system
+from ..model import LOG_2PI, Bucket, Data, Model, Params, jet, leverages, scores
 from ..numeric import backward, selected_inverse
 from ._mode import find_mode
 from ._system import Point, Rows, lay_out, lay_out_all, phi_at, row_effects, solve, system
@@ -41,15 +41,14 @@ def laplace_value_and_grad(
     V = tuple(jax.vmap(lambda f: selected_inverse(f, V_oo))(f) for f in s.factors)
 
     def slope(unit: Bucket, r: Rows, V, u) -> tuple[Array, Array]:
-        h = leverages(V, list(r.a), r.level, r.sizes)
+        h = leverages(V, r.a, r.level, r.sizes)
 
         def spread(phi: tuple[Array, ...]) -> Array:
             return (h * jet(model, params, unit, phi).W).sum()
 
         v = jax.grad(spread)(phi_at(model, r, u, at.b))
         v = jnp.stack([v[p] for p in model.active], 1)
-        zero = Jet(v[:, 0], v, jnp.zeros_like(h))
-        lead, border, _ = newton_system(list(r.a), r.level, r.sizes, zero)
+        lead, border = scores(r.a, r.level, r.sizes, v)
         return lead.ravel(), border
 
     c_u, c_b = [], jnp.zeros_like(at.b)
@@ -64,7 +63,7 @@ def laplace_value_and_grad(
         def unit_share(unit: Bucket, V, u, su):
             r = lay_out(model, params, unit, reml)
             j = jet(model, params, unit, phi_at(model, r, u, at.b))
-            h = leverages(V, list(r.a), r.level, r.sizes)
+            h = leverages(V, r.a, r.level, r.sizes)
             pull = (j.g * row_effects(r, su, shift.b)).sum()
             return j.loglik.sum() - 0.5 * (h * j.W).sum() - 0.5 * pull
 

@@ -6,15 +6,7 @@ from jaxtyping import Array, Int
 
 from ..model import Data, Jet, Model, Params, dimension
 from ..numeric import half_solve, half_solve_t, newton
-from ._system import (
-    Point,
-
-    evaluate,
-    solve,
-    system,
-    unit_factor,
-    unit_value,
-)
+from ._system import Point, evaluate, lay_out_all, solve, system, unit_factor, unit_value
 
 
 def tolerance(dtype: jnp.dtype) -> float:

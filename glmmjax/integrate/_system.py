@@ -12,9 +12,22 @@ To the rows, b is one more group of effects: its row design is X and its single 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..model import Bucket, Data, Jet, Model, Params, fixed_part, jet, newton_system, rows, take
+from ..model import (
+    Bucket,
+    Data,
+    Jet,
+    Model,
+    Params,
+    curvature,
+    fixed_part,
+    jet,
+    rows,
+    scores,
+    take,
+)
 from ..numeric import (
     Arrow,
     ArrowFactor,
@@ -61,7 +74,7 @@ class System(eqx.Module):
 
     @property
     def logdet_open(self) -> Float[Array, ""]:
-        return logdet(self.K)
+        return logdet(self.K)  # 0 for a 0 x 0 matrix
 
 
 def lay_out(model: Model, params: Params, unit: Bucket, reml: bool) -> Rows:
@@ -73,7 +86,7 @@ def lay_out(model: Model, params: Params, unit: Bucket, reml: bool) -> Rows:
     mask = jnp.asarray([p == 0 for p in model.active], X.dtype)[:, None]
     level = jnp.concatenate([unit.level, jnp.zeros_like(unit.level[:, :1])], 1)
     base = (unit.offset[:, 0], *base[1:])
-    return Rows(base, (*a, X * mask), level, (*unit.sizes, 1), X.shape[-1])
+    return Rows(base, (*a, X * mask[None]), level, (*unit.sizes, 1), X.shape[-1])
 
 
 def lay_out_all(model: Model, params: Params, data: Data, reml: bool) -> tuple[Rows, ...]:
@@ -119,13 +132,16 @@ def unit_factor(
     r: Rows, at: Jet, u: Float[Array, "d"], ridge: float | Float[Array, ""] = 0.0
 ) -> tuple[Float[Array, "J q"], Float[Array, "m"], ArrowFactor]:
     """(gradient of f by leading level and by border column, factor of H + ridge I)."""
-    lead, border, H = newton_system(list(r.a), r.level, r.sizes, at)
+    lead, border = scores(r.a, r.level, r.sizes, at.g)
+    H = curvature(r.a, r.level, r.sizes, at.W)
     J, q = lead.shape
-    open = jnp.zeros(r.open, u.dtype)
-    prior = jnp.concatenate([jnp.full(border.size - r.open, 1.0, u.dtype) + ridge, open])
-    H = Arrow(H.D + (1.0 + ridge) * jnp.eye(q, dtype=u.dtype), H.C, H.E + jnp.diag(prior))
-    tail = jnp.concatenate([u[J * q :], open]) - border
-    return u[: J * q].reshape(J, q) - lead, tail, factor(H, r.open)
+    head, tail = u[: J * q].reshape(J, q) - lead, border
+    D = H.D + (1.0 + ridge) * jnp.eye(q, dtype=u.dtype)[None]
+    if border.size:
+        prior = np.arange(border.size) < border.size - r.open
+        H = Arrow(D, H.C, H.E + (1.0 + ridge) * jnp.diag(jnp.asarray(prior, u.dtype)))
+        tail = jnp.concatenate([u[J * q :], jnp.zeros(r.open, u.dtype)]) - border
+    return head, tail, factor(Arrow(D, H.C, H.E), r.open)
 
 
 def evaluate(
@@ -149,10 +165,11 @@ def system(
     for r, u, j in zip(layouts, at.u, jets, strict=True):
         lead, border, f = jax.vmap(lambda r, j, u: unit_factor(r, j, u, ridge))(r, j, u)
         c = f.R.shape[-1]
-        grads.append(jnp.concatenate([lead.reshape(u.shape[0], -1), border[:, :c]], 1))
+        lead = lead.reshape(u.shape[0], u.shape[1] - c)
+        grads.append(jnp.concatenate([lead, border[:, :c]], 1))
         factors.append(f)
         K, g_b = K + f.K.sum(0), g_b + border[:, c:].sum(0)
-    K = K + ridge * jnp.eye(at.b.size, dtype=at.b.dtype)
+    K = K + ridge * jnp.eye(at.b.size, dtype=at.b.dtype) if at.b.size else K
     return System(Point(tuple(grads), g_b), tuple(factors), cholesky(K))
 
 
@@ -161,7 +178,9 @@ def solve(s: System, rhs: Point) -> tuple[Point, Float[Array, ""]]:
     halves, rest, square = [], rhs.b, 0.0
     for f, r in zip(s.factors, rhs.u, strict=True):
         U, J, q = f.L.shape[0], f.L.shape[1], f.L.shape[2]
-        border = jnp.concatenate([r[:, J * q :], jnp.zeros((U, rhs.b.size), r.dtype)], 1)
+        border = r[:, J * q :]
+        if rhs.b.size:
+            border = jnp.concatenate([border, jnp.zeros((U, rhs.b.size), r.dtype)], 1)
         half = jax.vmap(half_solve)(f, r[:, : J * q].reshape(U, J, q), border)
         halves.append(half)
         rest = rest + half[2].sum(0)
@@ -172,5 +191,6 @@ def solve(s: System, rhs: Point) -> tuple[Point, Float[Array, ""]]:
     for f, (lead, closed, _) in zip(s.factors, halves, strict=True):
         x, border = jax.vmap(half_solve_t, (0, 0, 0, None))(f, lead, closed, b)
         c = f.R.shape[-1]
-        u.append(jnp.concatenate([x.reshape(len(x), -1), border[:, :c]], 1))
+        x = x.reshape(len(x), x[0].size)
+        u.append(jnp.concatenate([x, border[:, :c]], 1))
     return Point(tuple(u), b), square + (y**2).sum()

@@ -4,15 +4,16 @@ from ._data import Bucket as Bucket
 from ._data import Data as Data
 from ._density import LOG_2PI as LOG_2PI
 from ._density import Jet as Jet
+from ._density import curvature as curvature
 from ._density import dimension as dimension
 from ._density import fixed_part as fixed_part
 from ._density import jet as jet
 from ._density import joint as joint
 from ._density import level_sum as level_sum
 from ._density import leverages as leverages
-from ._density import newton_system as newton_system
 from ._density import predictor as predictor
 from ._density import rows as rows
+from ._density import scores as scores
 from ._density import split as split
 from ._density import take as take
 from ._model import Model as Model

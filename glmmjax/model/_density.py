@@ -12,6 +12,7 @@ f(u) = -log-likelihood + |u|^2/2 follows from the row jet (l, g = dl/dphi, W = -
 Everything here is for one unit; callers `vmap` over a bucket.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -67,7 +68,7 @@ def rows(model: Model, params: Params, unit: Bucket) -> list[Float[Array, "n r q
         owner = np.array(model.owner(g))
         mask = np.array([[o == r for o in owner] for r in model.active], float)
         a = a[:, None, :]
-        out.append(a if mask.all() else a * jnp.asarray(mask, a.dtype))
+        out.append(a if mask.all() else a * jnp.asarray(mask, a.dtype)[None])
     return out
 
 
@@ -146,43 +147,55 @@ def joint(model: Model, params: Params, unit: Bucket, u: Float[Array, "d"]) -> F
     return l - 0.5 * u @ u - 0.5 * u.size * LOG_2PI
 
 
-def newton_system(
-    a: list[Float[Array, "n r q"]], level: Int[Array, "n g"], sizes: tuple[int, ...], jet: Jet
-) -> tuple[Float[Array, "J q"], Float[Array, "m"], Arrow]:
-    """(sum a'g over leading levels, over border columns, sum a'Wa as an `Arrow`).
+def scores(
+    a: Sequence[Float[Array, "n r q"]],
+    level: Int[Array, "n g"],
+    sizes: tuple[int, ...],
+    g: Float[Array, "n r"],
+) -> tuple[Float[Array, "J q"], Float[Array, "m"]]:
+    """sum_i a_i' g_i, over the leading levels and over the border columns."""
+    parts = [
+        level_sum((ag * g[:, :, None]).sum(1), level[:, k], sizes[k]) for k, ag in enumerate(a)
+    ]
+    border = [p.ravel() for p in parts[1:]] or [parts[0][0, :0]]
+    return parts[0], jnp.concatenate(border)
 
-    Works for any list of row designs, so that REML may append X as one more border group. The
-    prior's identity is added by the caller, who knows which columns have one.
+
+def curvature(
+    a: Sequence[Float[Array, "n r q"]],
+    level: Int[Array, "n g"],
+    sizes: tuple[int, ...],
+    W: Float[Array, "n r r"],
+) -> Arrow:
+    """sum_i a_i' W_i a_i as an `Arrow`; the prior's identity is added by the caller.
+
+    Works for any list of row designs, so that REML may append X as one more border group.
     """
-    G = range(len(a))
-    Wa = [jnp.einsum("irs,isq->irq", jet.W, ag) for ag in a]
-
-    def score(g: int) -> Array:
-        return level_sum((a[g] * jet.g[:, :, None]).sum(1), level[:, g], sizes[g])
+    Wa = [jnp.einsum("irs,isq->irq", W, ag) for ag in a]
 
     def block(g: int, h: int) -> Array:
-        """sum_i a_ig' W_i a_ih by pair of levels, as a (J_g q_g, J_h q_h) matrix."""
+        """The (J_g q_g, J_h q_h) block of groups g and h, summed by pair of levels."""
         pair = level[:, g] * sizes[h] + level[:, h]
         value = jnp.einsum("irq,irs->iqs", a[g], Wa[h])
         out = level_sum(value, pair, sizes[g] * sizes[h])
         J, K, (q, s) = sizes[g], sizes[h], out.shape[1:]
         return out.reshape(J, K, q, s).transpose(0, 2, 1, 3).reshape(J * q, K * s)
 
-    lead = level_sum(jnp.einsum("irq,irs->iqs", a[0], Wa[0]), level[:, 0], sizes[0])
-    J, q = lead.shape[:2]
-    if len(a) == 1:
-        none = jnp.zeros((J, q, 0), lead.dtype)
-        return score(0), none[0, 0], Arrow(lead, none, none[0, :0] @ none[0, :0].T)
-    C = jnp.concatenate([block(0, g) for g in G[1:]], -1).reshape(J, q, -1)
-    upper = {(g, h): block(g, h) for g in G[1:] for h in G[g:]}
-    E = jnp.block([[upper[g, h] if g <= h else upper[h, g].T for h in G[1:]] for g in G[1:]])
-    border = jnp.concatenate([score(g).ravel() for g in G[1:]])
-    return score(0), border, Arrow(lead, C, E)
+    D = level_sum(jnp.einsum("irq,irs->iqs", a[0], Wa[0]), level[:, 0], sizes[0])
+    J, q = D.shape[:2]
+    border = range(1, len(a))
+    if not border:
+        return Arrow(D, jnp.zeros((J, q, 0), D.dtype), jnp.zeros((0, 0), D.dtype))
+    C = jnp.concatenate([block(0, g) for g in border], -1)
+    C = C.reshape(J, q, C.shape[1])  # no -1: q is 0 in a model without random effects
+    upper = {(g, h): block(g, h) for g in border for h in border if g <= h}
+    E = [[upper[g, h] if g <= h else upper[h, g].T for h in border] for g in border]
+    return Arrow(D, C, jnp.block(E))
 
 
 def leverages(
     V: ArrowInverse,
-    a: list[Float[Array, "n r q"]],
+    a: Sequence[Float[Array, "n r q"]],
     level: Int[Array, "n g"],
     sizes: tuple[int, ...],
 ) -> Float[Array, "n r r"]:
@@ -196,7 +209,8 @@ def leverages(
         cols = slice(starts[h - 1], starts[h])
         full = V.C[:, :, cols] if g == 0 else V.E[starts[g - 1] : starts[g], cols]
         J, K, s = sizes[g], sizes[h], a[h].shape[-1]
-        pairs = full.reshape(J, -1, K, s).transpose(0, 2, 1, 3).reshape(J * K, -1, s)
+        q = a[g].shape[-1]
+        pairs = full.reshape(J, q, K, s).transpose(0, 2, 1, 3).reshape(J * K, q, s)
         return take(pairs, level[:, g] * K + level[:, h])
 
     h = jnp.zeros((), V.D.dtype)

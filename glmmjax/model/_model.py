@@ -38,13 +38,16 @@ class Model(eqx.Module):
 
     @property
     def groups(self) -> int:
-        """Number of grouping factors."""
-        return 1 + max((t.group for t in self.terms), default=-1)
+        """Number of grouping factors; a model without terms has one of width 0."""
+        return 1 + max((t.group for t in self.terms), default=0)
 
     @property
     def active(self) -> tuple[int, ...]:
-        """Predictors that carry a random effect: only these enter the row curvature W."""
-        return tuple(sorted({t.predictor for t in self.terms})) or (0,)
+        """Predictors that enter the row curvature W: the mean, and those with a random effect.
+
+        The mean is there even if only another predictor carries one: REML integrates its beta.
+        """
+        return tuple(sorted({0, *(t.predictor for t in self.terms)}))
 
     @property
     def num_theta(self) -> int:
@@ -84,4 +87,6 @@ def factors(model: Model, theta: Float[Array, "T"]) -> tuple[Float[Array, "q q"]
         part = theta[start : start + term.num_theta]
         blocks[term.group].append(term.covariance.factor(part, term.q))
         start += term.num_theta
+    if not model.terms:
+        return (jnp.zeros((0, 0), theta.dtype),)
     return tuple(b[0] if len(b) == 1 else jnp.asarray(block_diag(*b)) for b in blocks)

@@ -19,3 +19,6 @@ from ._newton import NOT_FINITE as NOT_FINITE
 from ._newton import NewtonResult as NewtonResult
 from ._newton import newton as newton
 from ._rules import gauss_hermite as gauss_hermite
+from ._minimise import Search as Search
+from ._minimise import minimise as minimise
+from ._minimise import minimise_host as minimise_host

@@ -44,7 +44,8 @@ class ArrowFactor(eqx.Module):
     @property
     def logdet(self) -> Float[Array, ""]:
         """log-determinant of the closed part."""
-        return logdet(self.L).sum() + logdet(self.R)
+        lead = logdet(self.L).sum()
+        return lead + logdet(self.R) if self.R.size else lead
 
 
 class ArrowInverse(eqx.Module):
@@ -58,6 +59,8 @@ class ArrowInverse(eqx.Module):
 def factor(arrow: Arrow, open: int = 0) -> ArrowFactor:
     """Eliminate everything but the last `open` border columns. NaN if not positive definite."""
     L = cholesky(arrow.D)
+    if not arrow.E.size:  # no border: nothing below would do anything, nor compile for free
+        return ArrowFactor(L, arrow.C, arrow.E, arrow.E, arrow.E)
     B = forward(L, arrow.C)
     S = arrow.E - jnp.einsum("jqm,jqn->mn", B, B)
     c = S.shape[0] - open
@@ -72,6 +75,8 @@ def half_solve(
     """First half of a solve: L^-1 r for lead and closed border, and what is left for the open."""
     c = f.R.shape[0]
     y = forward(f.L, lead[..., None])
+    if not border.size:
+        return y[..., 0], border, border
     rest = border - jnp.einsum("jqm,jqk->m", f.B, y)
     closed = forward(f.R, rest[:c, None])[:, 0]
     return y[..., 0], closed, rest[c:] - f.G.T @ closed
@@ -81,6 +86,8 @@ def half_solve_t(
     f: ArrowFactor, lead: Float[Array, "J q"], closed: Float[Array, "c"], open: Float[Array, "o"]
 ) -> tuple[Float[Array, "J q"], Float[Array, "m"]]:
     """Second half, L^-T y, given the solution `open` of the open columns."""
+    if not f.B.shape[-1]:
+        return backward(f.L, lead[..., None])[..., 0], closed
     x = backward(f.R, (closed - f.G @ open)[:, None])[:, 0]
     border = jnp.concatenate([x, open])
     return backward(f.L, (lead - f.B @ border)[..., None])[..., 0], border
@@ -92,15 +99,15 @@ def selected_inverse(f: ArrowFactor, V_oo: Float[Array, "o o"]) -> ArrowInverse:
     V_co = -R^-T G V_oo,  V_cc = R^-T (I + G V_oo G') R^-1,  then the same with (L, B, V_E):
     V_C = -L^-T B V_E,  V_D = L^-T (I + B V_E B') L^-1  (Takahashi, Fagan & Chen 1973).
     """
-    c = f.R.shape[0]
-    Ri = backward(f.R, jnp.eye(c, dtype=f.R.dtype))
+    Li = backward(f.L, jnp.broadcast_to(jnp.eye(f.L.shape[-1], dtype=f.L.dtype), f.L.shape))
+    V_L = Li @ jnp.swapaxes(Li, -1, -2)
+    if not f.B.shape[-1]:
+        return ArrowInverse(V_L, f.B, f.R)
+    Ri = backward(f.R, jnp.eye(f.R.shape[0], dtype=f.R.dtype))
     RG = Ri @ f.G
     V_co = -RG @ V_oo
     V_cc = Ri @ Ri.T + RG @ V_oo @ RG.T
-    V_E = jnp.block([[V_cc, V_co], [V_co.T, V_oo]]) if V_oo.shape[0] else V_cc
-    q = f.L.shape[-1]
-    Li = backward(f.L, jnp.broadcast_to(jnp.eye(q, dtype=f.L.dtype), f.L.shape))
+    V_E = jnp.block([[V_cc, V_co], [V_co.T, V_oo]])
     LB = Li @ f.B
     V_C = -LB @ V_E
-    V_D = Li @ jnp.swapaxes(Li, -1, -2) - V_C @ jnp.swapaxes(LB, -1, -2)
-    return ArrowInverse(V_D, V_C, V_E)
+    return ArrowInverse(V_L - V_C @ jnp.swapaxes(LB, -1, -2), V_C, V_E)

@@ -64,4 +64,7 @@ def backward(L: Float[Array, "*b n n"], r: Float[Array, "*b n k"]) -> Float[Arra
 
 def logdet(L: Float[Array, "*b n n"]) -> Float[Array, "*b"]:
     """log|A| from its Cholesky factor."""
-    return 2.0 * jnp.sum(jnp.log(jnp.diagonal(L, axis1=-2, axis2=-1)), axis=-1)
+    n = L.shape[-1]
+    if n > UNROLL:
+        return 2.0 * jnp.sum(jnp.log(jnp.diagonal(L, axis1=-2, axis2=-1)), axis=-1)
+    return 2.0 * sum((jnp.log(L[..., i, i]) for i in range(n)), jnp.zeros(L.shape[:-2], L.dtype))

@@ -1,0 +1,65 @@
+"""glmmjax: differentiable estimation of generalized linear and nonlinear mixed models on JAX.
+
+`import glmmjax as gj`, then `gj.glmm("y ~ x + (1 | g)", frame, "poisson")`. The functional core
+(`gj.build`, `gj.marginal_loglik`) is importable without pandas; names load on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Loading them lazily keeps `import glmmjax` at the price of JAX.
+_HOME = {
+    "AGQ": "integrate", "Laplace": "integrate", "marginal": "integrate",
+    "marginal_loglik": "integrate", "joint": "model",
+    "anova": "infer._anova", "load": "infer._store", "Fit": "infer",
+    "build": "api", "glmm": "api", "lmm": "api",
+    "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
+    "ConvergenceWarning": "_errors", "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
+    "NotSupportedError": "_errors", "PrecisionError": "_errors", "PrecisionWarning": "_errors",
+    "SeparationWarning": "_errors", "SingularFitWarning": "_errors",
+}  # fmt: skip
+_MODULES = ("datasets", "families")
+
+__all__ = sorted([*_HOME, *_MODULES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _HOME:
+        raise AttributeError(f"module 'glmmjax' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:
+    from . import datasets as datasets
+    from . import families as families
+    from ._errors import ConvergenceWarning as ConvergenceWarning
+    from ._errors import DataError as DataError
+    from ._errors import DataWarning as DataWarning
+    from ._errors import FormulaError as FormulaError
+    from ._errors import GlmmjaxError as GlmmjaxError
+    from ._errors import GlmmjaxWarning as GlmmjaxWarning
+    from ._errors import NotSupportedError as NotSupportedError
+    from ._errors import PrecisionError as PrecisionError
+    from ._errors import PrecisionWarning as PrecisionWarning
+    from ._errors import SeparationWarning as SeparationWarning
+    from ._errors import SingularFitWarning as SingularFitWarning
+    from .api import build as build
+    from .api import glmm as glmm
+    from .api import lmm as lmm
+    from .infer import Fit as Fit
+    from .infer._anova import anova as anova
+    from .infer._store import load as load
+    from .integrate import AGQ as AGQ
+    from .integrate import Laplace as Laplace
+    from .integrate import marginal as marginal
+    from .integrate import marginal_loglik as marginal_loglik
+    from .model import joint as joint

@@ -1,0 +1,169 @@
+"""The façade: formula and data in, a `Fit` out. The only layer that issues warnings to users."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import families
+from .design import Design, make_design
+from .estimate import Options, find_start
+from .infer import Fit
+from .infer._engine import announce, device_data, fit_design, resolve_method
+from .infer._fit import double_precision
+from .model import Data, Model, Params
+
+
+def lmm(
+    formula: str,
+    data: Any,
+    *,
+    reml: bool = True,
+    weights: Any = None,
+    offset: Any = None,
+    weights_kind: str = "frequency",
+    missing: str = "drop",
+    contrasts: dict[str, Any] | None = None,
+    subset: Any = None,
+    start: dict[str, float] | None = None,
+    progress: bool | Callable[..., None] = False,
+    options: dict[str, Any] | None = None,
+    strict: bool = False,
+) -> Fit:
+    """Fit a linear mixed model exactly, by REML (the default) or maximum likelihood.
+
+    The same arguments as `glmm`, of which this is the Gaussian case with identity link and
+    `reml=True`. Coefficient standard errors are conditional on the variances, as in lme4.
+    """
+    return glmm(
+        formula, data, "gaussian", reml=reml, weights=weights, offset=offset,
+        weights_kind=weights_kind, missing=missing, contrasts=contrasts, subset=subset,
+        start=start, progress=progress, options=options, strict=strict,
+    )  # fmt: skip
+
+
+def glmm(
+    formula: str,
+    data: Any,
+    family: str | families.AbstractFamily = "binomial",
+    *,
+    link: str | families.AbstractLink | None = None,
+    method: Any = "laplace",
+    nodes: int | None = None,
+    reml: bool = False,
+    weights: Any = None,
+    offset: Any = None,
+    trials: Any = None,
+    weights_kind: str = "frequency",
+    ziformula: str | None = None,
+    dispformula: str | None = None,
+    missing: str = "drop",
+    contrasts: dict[str, Any] | None = None,
+    subset: Any = None,
+    start: dict[str, float] | None = None,
+    priors: dict[str, Any] | None = None,
+    seed: int = 0,
+    progress: bool | Callable[..., None] = False,
+    options: dict[str, Any] | None = None,
+    strict: bool = False,
+) -> Fit:
+    """Fit a generalized linear mixed model.
+
+    Parameters
+    ----------
+    formula : lme4's grammar, e.g. ``"cbind(s, n - s) ~ x + (1 + x | g)"``. Untrusted text: only
+        whitelisted functions are evaluated.
+    data : pandas or polars frame, or a dict of arrays.
+    family, link : a name (`families.names()`) or an object; the default link is identity for
+        Gaussian, logit for binomial, log otherwise.
+    method : "laplace", "agq" (with `nodes`), or `Laplace()` / `AGQ(nodes)`. A Gaussian model
+        with identity link and constant residual variance is fitted exactly.
+    reml : integrate the conditional coefficients out under a flat prior (any family, Laplace).
+    weights, offset, trials : column names or arrays. Weights multiply a row's log-likelihood;
+        `weights_kind="precision"` (Gaussian) means inverse relative variances, as in lme4.
+    ziformula, dispformula : right-hand sides (``"~ 1"``) for zero inflation (logit) and for
+        dispersion (log).
+    missing : "drop" (with one `DataWarning` line) or "raise".
+    start : starting values by name, e.g. ``{"Intercept": 1.0, "sd:herd:Intercept": 0.5}``.
+    progress : True prints a line a step to stderr; a callable gets (iteration, loglik, x).
+    options : `tol` and `max_evaluations` of the outer search.
+    strict : raise instead of warn when the fit did not converge.
+
+    Raises
+    ------
+    FormulaError, DataError : naming the term, column or row, and what to do.
+    NotSupportedError : where the method does not apply to the model.
+    """
+    began = time.perf_counter()
+    if priors:
+        from ._errors import NotSupportedError
+
+        raise NotSupportedError("priors= is not available yet in this version")
+    integrator = resolve_method(method, nodes, reml)
+    family = _family(family, link, ziformula)
+    design = make_design(
+        formula, data, family, ziformula=ziformula, dispformula=dispformula, weights=weights,
+        offset=offset, trials=trials, missing=missing, contrasts=contrasts, subset=subset,
+        weights_kind=weights_kind,
+    )  # fmt: skip
+    fit = fit_design(
+        design, family, integrator, formula=formula, ziformula=ziformula,
+        dispformula=dispformula, start=start, options=_options(options, progress),
+        record={"seed": seed}, seconds={"design": time.perf_counter() - began},
+    )  # fmt: skip
+    return announce(fit, strict)
+
+
+def build(
+    formula: str,
+    data: Any,
+    family: str | families.AbstractFamily = "gaussian",
+    *,
+    link: str | families.AbstractLink | None = None,
+    ziformula: str | None = None,
+    dispformula: str | None = None,
+    **columns: Any,
+) -> tuple[Model, Data, Params]:
+    """The functional core's inputs: (static model, float64 data, starting parameters).
+
+    `columns` are the data arguments of `glmm` (weights, offset, trials, missing, ...). Hand them
+    to `marginal_loglik(params, data, model)`; in a 32-bit JAX process that raises
+    `PrecisionError` with the line to add.
+    """
+    family = _family(family, link, ziformula)
+    design = make_design(
+        formula, data, family, ziformula=ziformula, dispformula=dispformula, **columns
+    )
+    return pack_design(design, family)
+
+
+def pack_design(design: Design, family: families.AbstractFamily) -> tuple[Model, Data, Params]:
+    """Packed without spare units, so that `marginal` has one value for each real unit."""
+    from .design._buckets import pack
+
+    model, packed, _ = pack(design, family, spare=False)
+    with double_precision():
+        packed = device_data(packed)
+        params = jax.tree.map(jnp.asarray, find_start(model, packed).params)
+    return model, packed, params
+
+
+def _family(family: Any, link: Any, ziformula: str | None) -> families.AbstractFamily:
+    found = families.get(family, link)
+    if ziformula is None or ziformula.replace(" ", "") in ("~0", "0"):
+        return found
+    return families.ZeroInflated(found)
+
+
+def _options(options: dict[str, Any] | None, progress: Any) -> Options:
+    callback = progress if callable(progress) else _print_step if progress else None
+    return Options(callback=callback, **(options or {}))
+
+
+def _print_step(iteration: int, loglik: float, x: np.ndarray) -> None:
+    import sys
+
+    print(f"glmmjax: step {iteration}, log-likelihood {loglik:.6f}", file=sys.stderr)

@@ -1,0 +1,186 @@
+"""Packing: units of like shape are padded to one shape and stacked, so that `vmap` can run them.
+
+Shapes are rounded up to few sizes: another data set of the same kind then reuses the compiled
+program. A padding row has weight 0 and copies a valid y; a padding level is used by no row.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..covariance import STRUCTURES
+from ..families import AbstractFamily
+from ..model import Bucket, Data, Model, Term
+from ._units import Group, components, merge_groups
+
+# A further bucket is a further copy of the program, worth it only when padding is expensive.
+MAX_BUCKETS = 4
+WORTH_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where rows and levels went: for each bucket, indices with -1 for padding."""
+
+    rows: tuple[np.ndarray, ...]  # (units, n) row number
+    source: tuple[np.ndarray, ...]  # the same, with a valid row to copy where padded
+    levels: tuple[tuple[np.ndarray, ...], ...]  # per bucket, per group: (units, J) level number
+    groups: tuple[Group, ...]
+    num_units: int
+
+    def to_rows(self, values: list[np.ndarray], n: int) -> np.ndarray:
+        """Undo the packing of row values given as (units, n, ...) per bucket."""
+        out = np.full((n, *values[0].shape[2:]), np.nan)
+        for index, v in zip(self.rows, values, strict=True):
+            out[index[index >= 0]] = np.asarray(v)[index >= 0]
+        return out
+
+    def to_levels(self, values: list[np.ndarray], group: int) -> np.ndarray:
+        """Undo the packing of level values (units, J, ...); levels without rows stay 0."""
+        out = np.zeros((self.groups[group].num_levels, *values[0].shape[2:]))
+        for levels, v in zip(self.levels, values, strict=True):
+            index = levels[group]
+            out[index[index >= 0]] = np.asarray(v)[index >= 0]
+        return out
+
+
+def round_size(n: int) -> int:
+    """The next of few sizes: exact to 4, then four steps an octave (at most 25 % padding)."""
+    if n <= 4:
+        return n
+    step = 1 << max(0, (int(n) - 1).bit_length() - (3 if n <= 4096 else 5))
+    return -(-int(n) // step) * step
+
+
+def build_model(terms, family: AbstractFamily, columns: tuple[int, ...]) -> tuple[Model, tuple]:
+    """(Model, its groups) of a design's terms, sorted by group; order inside a group is kept."""
+    groups = merge_groups(terms)
+    names = list(family.predictors)
+    ordered = [(g, terms[t]) for g, group in enumerate(groups) for t in group.terms]
+    static = tuple(
+        Term(g, names.index(t.component), t.Z.shape[1], STRUCTURES[t.structure])
+        for g, t in ordered
+    )
+    return Model(family, columns, static), groups
+
+
+def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, Data, Slots]:
+    """Design -> (static model, padded data, where everything went).
+
+    With `spare`, the number of units is rounded up as well (empty units integrate to 1).
+    """
+    columns = tuple(p.X.shape[1] for p in design.predictors)
+    model, groups = build_model(design.terms, family, columns)
+    X = np.concatenate([p.X for p in design.predictors], 1)
+    offset = np.stack([p.offset for p in design.predictors], 1)
+    Z = [np.concatenate([design.terms[t].Z for t in g.terms], 1) for g in groups]
+    n = X.shape[0]
+    unit = components(groups, n)
+    local, sizes, members = _local_levels(groups, unit)
+    buckets, rows, sources, levels = [], [], [], []
+    for chosen in _choose_buckets(np.bincount(unit)):
+        shape = _Shape(
+            round_size(len(chosen)) if spare else len(chosen),
+            round_size(int(np.bincount(unit)[chosen].max())),
+            tuple(_round_level(sizes[chosen, g]) for g in range(len(groups))) or (1,),
+        )
+        index = _row_index(unit, chosen, shape)
+        at = np.where(index >= 0, index, index.max(1, keepdims=True).clip(0))
+        real = index >= 0
+        pad = lambda v, at=at, real=real: np.where(  # noqa: E731
+            real.reshape(real.shape + (1,) * (v.ndim - 1)), v[at], 0
+        )
+        code = np.stack([pad(c) for c in local], -1).astype(np.int32) if groups else None
+        buckets.append(
+            Bucket(
+                design.y[at],
+                pad(X),
+                tuple(pad(z) for z in Z) or (np.zeros((*index.shape, 0)),),
+                np.zeros((*index.shape, 1), np.int32) if code is None else code,
+                pad(offset),
+                pad(design.weight),
+                None,
+                shape.sizes,
+            )
+        )
+        rows.append(index)
+        sources.append(at)
+        levels.append(tuple(_level_index(members[g], chosen, shape, g) for g in range(len(groups))))
+    return model, Data(tuple(buckets)), Slots(
+        tuple(rows), tuple(sources), tuple(levels), groups, sizes.shape[0]
+    )
+
+
+@dataclass(frozen=True)
+class _Shape:
+    units: int
+    rows: int
+    sizes: tuple[int, ...]
+
+
+def _round_level(count: np.ndarray) -> int:
+    return round_size(int(count.max()))
+
+
+def _local_levels(groups: tuple[Group, ...], unit: np.ndarray):
+    """Levels numbered inside their unit: (local code per row, counts (U, G), members per group)."""
+    U = int(unit.max()) + 1 if unit.size else 0
+    local, members = [], []
+    sizes = np.zeros((U, len(groups)), np.int64)
+    for k, g in enumerate(groups):
+        home = np.full(g.num_levels, -1)
+        home[g.codes] = unit
+        order = np.argsort(home, kind="stable")
+        order = order[home[order] >= 0]
+        sizes[:, k] = np.bincount(home[order], minlength=U)
+        start = np.cumsum(np.r_[0, sizes[:, k]])[:-1]
+        position = np.zeros(g.num_levels, np.int64)
+        position[order] = np.arange(order.size) - start[home[order]]
+        local.append(position[g.codes])
+        members.append((order, start))
+    return local, sizes, members
+
+
+def _row_index(unit: np.ndarray, chosen: np.ndarray, shape: _Shape) -> np.ndarray:
+    """(units, n) row numbers of the chosen units, -1 where padded."""
+    order = np.argsort(unit, kind="stable")
+    count = np.bincount(unit)
+    start = np.cumsum(np.r_[0, count])[:-1]
+    slot = np.arange(shape.rows)
+    inside = slot < count[chosen][:, None]
+    index = np.full((shape.units, shape.rows), -1)
+    at = np.minimum(start[chosen][:, None] + slot, unit.size - 1)
+    index[: len(chosen)] = np.where(inside, order[at], -1)
+    return index
+
+
+def _level_index(members, chosen: np.ndarray, shape: _Shape, g: int) -> np.ndarray:
+    order, start = members
+    count = np.diff(np.r_[start, order.size])
+    slot = np.arange(shape.sizes[g])
+    index = np.full((shape.units, shape.sizes[g]), -1)
+    at = np.minimum(start[chosen][:, None] + slot, order.size - 1)
+    index[: len(chosen)] = np.where(slot < count[chosen][:, None], order[at], -1)
+    return index
+
+
+def _choose_buckets(rows: np.ndarray) -> list[np.ndarray]:
+    """Split units by size while a split saves more than `WORTH_ROWS` padded rows."""
+    buckets = [np.argsort(rows, kind="stable")]
+    while len(buckets) < MAX_BUCKETS:
+        cuts = [(*_best_cut(rows[index]), b) for b, index in enumerate(buckets)]
+        saving, cut, b = max(cuts)
+        if saving < WORTH_ROWS:
+            break
+        buckets[b : b + 1] = [buckets[b][:cut], buckets[b][cut:]]
+    return [np.sort(b) for b in buckets]
+
+
+def _best_cut(ascending: np.ndarray) -> tuple[int, int]:
+    """(rows of padding saved, position) of the best split of units sorted by size."""
+    below = np.arange(1, len(ascending))
+    if not below.size:
+        return 0, 0
+    saved = below * (ascending[-1] - ascending[below - 1])
+    best = int(np.argmax(saved))
+    return int(saved[best]), best + 1

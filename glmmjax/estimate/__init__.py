@@ -1,0 +1,12 @@
+"""Estimators: from a model and data to numbers."""
+
+from ._base import AbstractEstimator as AbstractEstimator
+from ._base import Estimate as Estimate
+from ._base import Options as Options
+from ._coordinates import Start as Start
+from ._coordinates import find_start as find_start
+from ._coordinates import restart as restart
+from ._coordinates import stack as stack
+from ._coordinates import unstack as unstack
+from ._gaussian import LinearMixed as LinearMixed
+from ._likelihood import MaximumLikelihood as MaximumLikelihood

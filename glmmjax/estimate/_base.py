@@ -1,0 +1,60 @@
+"""What an estimator returns: numbers only. Names, tables and warnings live in `infer`."""
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from ..integrate import Point
+from ..model import Data, Model, Params
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The end of a fit.
+
+    params: beta, theta, psi as NumPy arrays; `pinned` marks entries of the stacked vector that
+    sit on a boundary (a zero column of a factor) and carry no standard error.
+    cov: covariance of the stacked [beta, theta, psi]; NaN rows where pinned.
+    gradient: scaled gradient norm sqrt(g' H^-1 g), in standard errors; 0 at the optimum.
+    result: worst inner result code of the last evaluation (`numeric.MESSAGES`).
+    """
+
+    params: Params
+    loglik: float
+    cov: np.ndarray
+    pinned: np.ndarray
+    mode: Point
+    start: Any  # the `Start` it began from
+    converged: bool
+    status: str
+    gradient: float
+    min_eigenvalue: float
+    result: int
+    evaluations: int
+    iterations: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Knobs of the outer search.
+
+    tol: on the decrement g'Bg of BFGS; max_evaluations: of the objective; callback: called with
+    (iteration, log-likelihood, parameters) after each accepted step, may raise to stop.
+    """
+
+    tol: float = 1e-11
+    max_evaluations: int = 500
+    callback: Callable[[int, float, np.ndarray], None] | None = None
+
+
+class AbstractEstimator(eqx.Module):
+    """A way of estimating the parameters of a `Model`."""
+
+    @abc.abstractmethod
+    def fit(self, model: Model, data: Data, init: Params, key: Any = None) -> Estimate:
+        """Estimate from a starting point."""

@@ -1,0 +1,150 @@
+"""Coordinates in which the log-likelihood is nearly round: x = T y, one unit ~ one standard error.
+
+For the coefficients of a predictor T is the inverse Cholesky factor of X'WX (the information of
+the model without random effects), so that columns on wildly different scales, or nearly
+collinear, make no difference to the search. An entry of a covariance factor scales with the
+size of its effect and 1/sqrt(number of levels).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..integrate import Point
+from ..model import Data, Model, Params
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where to begin, and the linear map from round coordinates to parameters."""
+
+    params: Params
+    T: np.ndarray
+    effect_sd: np.ndarray  # an sd of each theta's effect that matters: the scale of "zero"
+    mode: Point | None = None  # where the first mode search starts
+
+
+def stack(params: Params) -> np.ndarray:
+    """[beta, theta, psi] as one NumPy vector."""
+    return np.concatenate([np.asarray(v, float) for v in (params.beta, params.theta, params.psi)])
+
+
+def unstack(model: Model, x: np.ndarray) -> Params:
+    """The inverse of `stack`."""
+    P, T = sum(model.columns), model.num_theta
+    return Params(x[:P], x[P : P + T], x[P + T :])
+
+
+def flat_rows(data: Data) -> dict[str, np.ndarray]:
+    """Rows with weight, out of their buckets: y, X, offset, weight."""
+    keep = [np.asarray(b.weight) > 0 for b in data.buckets]
+
+    def gather(name: str) -> np.ndarray:
+        return np.concatenate(
+            [np.asarray(getattr(b, name))[k] for b, k in zip(data.buckets, keep, strict=True)]
+        )
+
+    return {name: gather(name) for name in ("y", "X", "offset", "weight")}
+
+
+def find_start(model: Model, data: Data) -> Start:
+    """Regress the link of smoothed responses on X; moments for dispersion; modest variances."""
+    family, rows = model.family, flat_rows(data)
+    y, w = rows["y"], rows["weight"]
+    mu = np.asarray(family.start_mean(y), float)
+    z = np.asarray(family.link(mu), float)
+    trials = y[:, 1] if y.ndim == 2 else np.ones(len(w))
+    X, target = rows["X"][:, model.column_slice(0)], z - rows["offset"][:, 0]
+    root = np.sqrt(w * trials)
+    b0 = np.linalg.lstsq(X * root[:, None], target * root, rcond=None)[0]
+    residual = target - X @ b0
+    spread = float(np.sqrt(np.average(residual**2, weights=w * trials))) or 1.0
+    beta, information = [b0], [w * trials * _information(family, spread)]
+    for p, name in enumerate(family.predictors[1:], start=1):
+        guess = _dispersion(family, y, mu, spread) if name == "disp" else -1.0
+        Xp = rows["X"][:, model.column_slice(p)]
+        level = guess - rows["offset"][:, p]
+        beta.append(np.linalg.lstsq(Xp, level, rcond=None)[0])
+        information.append(w * (1.0 if name == "disp" else 0.2))
+    blocks = [
+        _whiten(rows["X"][:, model.column_slice(p)], info) for p, info in enumerate(information)
+    ]
+    theta, scale, effect = _start_theta(model, data, spread)
+    psi = np.zeros(0)
+    T = np.zeros((sum(model.columns) + len(scale),) * 2)
+    at = 0
+    for block in (*blocks, np.diag(scale)):
+        T[at : at + len(block), at : at + len(block)] = block
+        at += len(block)
+    return Start(Params(np.concatenate(beta), theta, psi), T, effect)
+
+
+def _information(family, spread: float) -> float:
+    return 1.0 / spread**2 if family.support == "real" else (0.2 if family.support == "binomial" else 1.0)
+
+
+def _dispersion(family, y: np.ndarray, mu: np.ndarray, spread: float) -> float:
+    """The value on a grid at which the Pearson statistic is nearest to one a row."""
+    if family.support == "real":
+        return float(np.log(spread))
+    grid = np.linspace(-4.0, 6.0, 21)
+    eta = np.asarray(family.link(mu))
+    zeros = np.zeros_like(eta)
+    r2 = (y - mu.mean()) ** 2
+    best, gap = 0.0, np.inf
+    for g in grid:
+        phi = (np.full_like(eta, family.link(mu.mean())), zeros + g, zeros - 1.0)
+        v = np.asarray(family.variance(phi[: len(family.predictors)], np.zeros(0)))
+        distance = abs(np.log(r2.mean() / v.mean()))
+        best, gap = (float(g), distance) if distance < gap else (best, gap)
+    return best
+
+
+def _whiten(X: np.ndarray, information: np.ndarray) -> np.ndarray:
+    """T with T'X'WX T = I; falls back to column scales if X'WX is not positive definite."""
+    cross = X.T @ (X * information[:, None])
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(cross), 1e-300))
+    try:
+        L = np.linalg.cholesky(cross * np.outer(scale, scale))
+    except np.linalg.LinAlgError:
+        return np.diag(scale)
+    return scale[:, None] * np.linalg.inv(L).T
+
+
+def _start_theta(model: Model, data: Data, spread: float):
+    """(start, unit of the round coordinate, scale of 'zero') of every theta."""
+    theta, scale, effect, column = [], [], [], [0] * model.groups
+    for term in model.terms:
+        levels = max(1, sum(int(np.asarray(b.level)[..., term.group].max(1).sum()) + len(b.level)
+                            for b in data.buckets))  # fmt: skip
+        z = [np.asarray(b.Z[term.group])[..., column[term.group] :][..., : term.q]
+             for b in data.buckets]  # fmt: skip
+        w = [np.asarray(b.weight) > 0 for b in data.buckets]
+        total = sum(((zb**2) * wb[..., None]).sum((0, 1)) for zb, wb in zip(z, w, strict=True))
+        rms = np.sqrt(total / max(1, sum(wb.sum() for wb in w)))
+        column[term.group] += term.q
+        unit = spread / np.where(rms > 0, rms, 1.0)
+        for i, j in term.covariance.entries(term.q):
+            theta.append(0.5 * unit[i] if i == j else 0.0)
+            scale.append(0.5 * unit[i] / np.sqrt(levels))
+            effect.append(unit[i])
+    return np.array(theta), np.array(scale), np.array(effect)
+
+
+def restart(model: Model, params: Params, cov: np.ndarray, first: Start, mode: Point) -> Start:
+    """Start again from an earlier optimum, in the coordinates its covariance gives.
+
+    A pinned variance starts away from 0, where its gradient vanishes by symmetry.
+    """
+    x, origin = stack(params), stack(first.params)
+    live = np.isfinite(np.diag(cov)) & (np.diag(cov) > 0)
+    T = first.T.copy()
+    T[live], T[:, live] = 0.0, 0.0
+    try:
+        T[np.ix_(live, live)] = np.linalg.cholesky(cov[np.ix_(live, live)])
+    except np.linalg.LinAlgError:
+        T = first.T
+    at = slice(sum(model.columns), sum(model.columns) + model.num_theta)
+    theta = np.where(x[at] == 0, 0.3 * origin[at], x[at])
+    x[at] = theta
+    return Start(unstack(model, x), T, first.effect_sd, mode)

@@ -1,0 +1,138 @@
+"""The linear mixed model: the profiled likelihood over relative theta alone (ML and REML).
+
+With d(theta, s) = log|A_u| [+ 2 log|R_X|] + nu (log 2 pi + 2 s) + r^2 e^(-2 s), s = log sigma and
+nu = N (ML) or N - P (REML), the minimum over s is e^(2s) = r^2 / nu. One compiled program gives
+(log-determinants, r^2) and their derivatives; the profile and its Hessian are arithmetic on them.
+"""
+
+import time
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..integrate import Point, coefficients, cross_products, profile, spherical_effects
+from ..model import LOG_2PI, Data, Model, Params
+from ._base import AbstractEstimator, Estimate, Options
+from ._coordinates import Start, find_start, flat_rows
+from ._search import optimise
+
+
+@lru_cache(maxsize=64)
+def _programs(model: Model, structure, reml: bool):
+    def pieces(theta, products):
+        p = profile(theta, products, model)
+        logdet = p.logdet + p.logdet_X if reml else p.logdet
+        return (logdet, p.r2), p
+
+    @jax.jit
+    def run(theta, leaves):
+        products = jax.tree.unflatten(structure, leaves)
+        (logdet, r2), pull, _ = jax.vjp(lambda t: pieces(t, products), theta, has_aux=True)
+        one, zero = jnp.ones_like(r2), jnp.zeros_like(r2)
+        g_logdet, g_r2 = pull((one, zero))[0], pull((zero, one))[0]
+        return jnp.concatenate([jnp.stack([logdet, r2]), g_logdet, g_r2])
+
+    @jax.jit
+    def solution(theta, leaves):
+        products = jax.tree.unflatten(structure, leaves)
+        p = profile(theta, products, model)
+        return coefficients(p), p.R[:-1, :-1], spherical_effects(p, model, products)
+
+    return run, solution
+
+
+@lru_cache(maxsize=8)
+def _crosses(model: Model):
+    return jax.jit(lambda data: cross_products(model, data))
+
+
+class LinearMixed(AbstractEstimator):
+    """Exact maximum likelihood or REML for a Gaussian response with identity link.
+
+    precision: weights are inverse relative variances (lme4's meaning: the log-likelihood keeps
+    1/2 sum log w), not frequencies.
+    """
+
+    reml: bool = True
+    precision: bool = False
+
+    def fit(
+        self,
+        model: Model,
+        data: Data,
+        init: Params | None = None,
+        key=None,
+        *,
+        options: Options = Options(),  # noqa: B008
+        start: Start | None = None,
+    ) -> Estimate:
+        """Fit; `init` overrides the starting values (its theta is absolute)."""
+        began = time.perf_counter()
+        start = find_start(model, data) if start is None else start
+        first = start.params if init is None else init
+        products = _crosses(model)(data)
+        leaves, structure = jax.tree.flatten(products)
+        run, solution = _programs(model, structure, self.reml)
+        T, P = model.num_theta, model.columns[0]
+        weight = flat_rows(data)["weight"]
+        N = float(weight.size if self.precision else weight.sum())
+        nu = N - P if self.reml else N
+        gain = 0.5 * float(np.log(weight).sum()) if self.precision else 0.0
+
+        def deviance(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            out = np.asarray(run(theta, leaves))
+            logdet, r2 = out[:2]
+            if not (np.isfinite(logdet) and r2 > 0):
+                return np.inf, np.zeros(T)
+            value = logdet + nu * (1 + LOG_2PI + np.log(r2 / nu))
+            return 0.5 * value, 0.5 * (out[2 : 2 + T] + nu * out[2 + T :] / r2)
+
+        sigma0 = float(np.exp(first.beta[P])) or 1.0
+        relative = Start(
+            first, start.T[-T:, -T:] / sigma0 if T else np.zeros((0, 0)), start.effect_sd / sigma0
+        )
+        free = np.ones(T, bool)
+        best = optimise(
+            deviance, np.asarray(first.theta) / sigma0, relative, model, slice(0, T), free, options
+        )
+        out = np.asarray(run(best.x, leaves))
+        sigma = float(np.sqrt(out[1] / nu))
+        beta, R_X, u = solution(best.x, leaves)
+        params = Params(np.r_[np.asarray(beta), np.log(sigma)], sigma * best.x, np.zeros(0))
+        mode = Point(tuple(v / sigma for v in u), jnp.zeros(0))
+        cov = _covariance(best, sigma, np.asarray(R_X), out[2 + T :], nu, out[1])
+        pinned = np.r_[np.zeros(P + 1, bool), best.pinned]
+        return Estimate(
+            params, -best.value + gain, cov, pinned, mode, start, best.converged,
+            "converged" if best.converged else "the search stopped before its gradient vanished",
+            best.gradient, best.min_eigenvalue, 0, best.evaluations, best.iterations,
+            {"search": time.perf_counter() - began},
+        )  # fmt: skip
+
+
+def _covariance(best, sigma: float, R_X: np.ndarray, g_r2: np.ndarray, nu: float, r2: float):
+    """Covariance of [beta, log sigma, absolute theta].
+
+    beta given the variances: sigma^2 (R_X R_X')^-1, as every LMM package reports. For (log sigma,
+    relative theta) invert the joint information: Var(s) = 1/(2 nu) + c' V c with
+    c = d s^ / d theta = g_r2 / (2 r^2), then the delta method for sigma * theta.
+    """
+    P, T = R_X.shape[0], best.x.size
+    cov = np.full((P + 1 + T,) * 2, np.nan)
+    inv = np.linalg.inv(R_X)
+    cov[:P, :P] = sigma**2 * inv.T @ inv
+    cov[:P, P:] = cov[P:, :P] = 0.0
+    live = ~best.pinned
+    V, c = best.cov[np.ix_(live, live)], g_r2[live] / (2 * r2)
+    top = np.array([[1 / (2 * nu) + c @ V @ c]])
+    joint = np.block([[top, (V @ c)[None, :]], [(V @ c)[:, None], V]])
+    J = np.eye(1 + live.sum())
+    J[1:, 0], J[1:, 1:] = sigma * best.x[live], sigma * np.eye(int(live.sum()))
+    at = np.r_[P, P + 1 + np.flatnonzero(live)]
+    cov[np.ix_(at, at)] = J @ joint @ J.T
+    cov[P + 1 :][best.pinned] = np.nan
+    cov[:, P + 1 :][:, best.pinned] = np.nan
+    return cov
+

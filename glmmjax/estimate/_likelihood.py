@@ -1,0 +1,146 @@
+"""Maximum likelihood (and REML) by any integrator: exact gradients inside, a host search outside."""
+
+import time
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..integrate import AGQ, AbstractIntegrator, Laplace, Point, approximate, origin
+from ..integrate import laplace_value_and_grad as by_hand
+from ..model import Data, Model, Params
+from ._base import AbstractEstimator, Estimate, Options
+from ._coordinates import Start, find_start, stack, unstack
+from ._search import optimise
+
+
+@lru_cache(maxsize=64)
+def _program(model: Model, structure, integrator: AbstractIntegrator):
+    """Compiled x, data leaves, start -> ([value, gradient, worst code], mode).
+
+    Flat arguments: flattening containers at each call would cost more than a small model.
+    """
+    P, T = sum(model.columns), model.num_theta
+    reml = getattr(integrator, "reml", False)
+    nodes = getattr(integrator, "nodes", 1)
+
+    def value_and_grad(params: Params, data: Data, start: Point):
+        if nodes == 1:
+            return by_hand(params, data, model, start, reml)
+
+        def total(params):
+            units, share, at, codes = approximate(params, data, model, nodes, start, reml, 1)
+            return sum(v.sum() for v in units) + share, (at, codes)
+
+        (value, (at, codes)), grad = jax.value_and_grad(total, has_aux=True)(params)
+        return value, grad, at, codes
+
+    @jax.jit
+    def run(x, leaves, u, b):
+        params = Params(x[:P], x[P : P + T], x[P + T :])
+        data = jax.tree.unflatten(structure, leaves)
+        value, grad, at, codes = value_and_grad(params, data, Point(u, b))
+        worst = jnp.max(jnp.stack([c.max() for c in codes])).astype(x.dtype)
+        parts = [value[None], grad.beta, grad.theta, grad.psi, worst[None]]
+        return jnp.concatenate(parts), at.u, at.b
+
+    return run
+
+
+class MarginalObjective:
+    """Minus the log-likelihood of stacked parameters, warm-started at the last good mode."""
+
+    def __init__(self, model: Model, data: Data, integrator: AbstractIntegrator):
+        leaves, structure = jax.tree.flatten(data)
+        self.leaves = tuple(leaves)
+        self.run = _program(model, structure, integrator)
+        self.reml = getattr(integrator, "reml", False)
+        self.model, self.data = model, data
+        self.mode: Point | None = None
+        self.best, self.code = np.inf, 0
+
+    def begin(self, x: np.ndarray) -> None:
+        """Forget the warm start."""
+        self.mode, self.best = origin(self.model, unstack(self.model, x), self.data, self.reml), np.inf
+        self.mode = Point(self.mode.u, jnp.asarray(self.mode.b))
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        if self.mode is None:
+            self.begin(x)
+        out, u, b = self.run(x, self.leaves, self.mode.u, self.mode.b)
+        out = np.asarray(out)
+        value, code = -out[0], int(out[-1])
+        if code or not np.isfinite(value):
+            self.code = code
+            return np.inf, -out[1:-1]
+        if value <= self.best + 1.0:  # never warm-start from a point the search is far above
+            self.mode, self.best, self.code = Point(u, b), min(value, self.best), 0
+        return float(value), -out[1:-1]
+
+
+class MaximumLikelihood(AbstractEstimator):
+    """Maximise the (restricted) marginal likelihood that `integrator` gives."""
+
+    integrator: AbstractIntegrator = Laplace()
+
+    def fit(
+        self,
+        model: Model,
+        data: Data,
+        init: Params | None = None,
+        key=None,
+        *,
+        options: Options = Options(),  # noqa: B008
+        start: Start | None = None,
+    ) -> Estimate:
+        """Fit; `init` overrides the starting values, `start` also the coordinates.
+
+        Raises `NotSupportedError` where the integrator does not apply to the model.
+        """
+        self.integrator.check(model, data)
+        began = time.perf_counter()
+        start = find_start(model, data) if start is None else start
+        x0 = stack(start.params if init is None else init)
+        objective = MarginalObjective(model, data, self.integrator)
+        objective.mode = start.mode
+        x0 = _feasible(objective, model, x0)
+        P, T = sum(model.columns), model.num_theta
+        free = np.ones(x0.size, bool)
+        if objective.reml:
+            free[model.column_slice(0)] = False
+        best = optimise(objective, x0, start, model, slice(P, P + T), free, options)
+        objective.best = np.inf
+        value, _ = objective(best.x)
+        x, cov = best.x.copy(), best.cov
+        if objective.reml:
+            x[model.column_slice(0)] = np.asarray(objective.mode.b)
+        return Estimate(
+            unstack(model, x), -value, cov, best.pinned, objective.mode, start, best.converged,
+            _status(best, objective), best.gradient, best.min_eigenvalue, objective.code,
+            best.evaluations, best.iterations, {"search": time.perf_counter() - began},
+        )  # fmt: skip
+
+
+def _feasible(objective: MarginalObjective, model: Model, x0: np.ndarray) -> np.ndarray:
+    """Shrink the start towards an intercept-only model until the density is finite."""
+    x = x0
+    for _ in range(6):
+        if np.isfinite(objective(x)[0]):
+            break
+        objective.begin(x)
+        x = np.concatenate([x0[:1], 0.5 * x[1:]])
+    return x
+
+
+def _status(best, objective: MarginalObjective) -> str:
+    if not np.isfinite(best.value):
+        return "the log-likelihood is not finite at the starting values"
+    if best.converged:
+        return "converged"
+    if not best.min_eigenvalue > 0:
+        return "the Hessian at the end of the search is not positive definite"
+    return "the search stopped before its gradient vanished"
+
+
+__all__ = ["AGQ", "MarginalObjective", "MaximumLikelihood"]

@@ -1,0 +1,175 @@
+"""From a design to a `Fit`: pack, choose the estimator, run it, and say aloud what happened."""
+
+import time
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._errors import (
+    ConvergenceWarning,
+    DataError,
+    DataWarning,
+    NotSupportedError,
+    SeparationWarning,
+    SingularFitWarning,
+)
+from ..design import Design
+from ..design._buckets import pack
+from ..estimate import LinearMixed, MaximumLikelihood, Options
+from ..families import AbstractFamily, Gaussian
+from ..integrate import AGQ, AbstractIntegrator, Laplace
+from ..model import Data, Params
+from ._fit import Fit, Settings, double_precision
+
+METHODS = ("laplace", "agq")
+
+
+def resolve_method(method: Any, nodes: int | None, reml: bool) -> AbstractIntegrator:
+    """An integrator from `method=` (a name or an object), `nodes=` and `reml=`."""
+    if isinstance(method, str):
+        if method not in METHODS:
+            later = " (not available yet)" if method in ("importance", "pql", "mcem") else ""
+            raise NotSupportedError(f"method={method!r}{later}: choose one of {', '.join(METHODS)}")
+        if method == "laplace" and nodes not in (None, 1):
+            raise NotSupportedError(f"nodes={nodes} needs method='agq'; Laplace has one node")
+        method = Laplace(reml) if method == "laplace" else AGQ(15 if nodes is None else nodes)
+    if not isinstance(method, AbstractIntegrator):
+        raise NotSupportedError(f"method must be a name or an integrator, not {method!r}")
+    if reml and isinstance(method, Laplace):
+        return Laplace(True)
+    if reml:
+        raise NotSupportedError(
+            "reml=True integrates the coefficients, which all units share, so quadrature by unit "
+            "does not apply: use method='laplace' with reml=True, or reml=False"
+        )
+    return method
+
+
+def is_linear(family: AbstractFamily, dispformula: str | None, integrator: Any) -> bool:
+    """Does the exact Gaussian likelihood apply?"""
+    return (
+        isinstance(family, Gaussian)
+        and family.link.name == "identity"
+        and dispformula is None
+        and isinstance(integrator, Laplace)
+    )
+
+
+def device_data(data: Data) -> Data:
+    """Packed NumPy arrays -> JAX arrays (call inside `double_precision`)."""
+    return jax.tree.map(jnp.asarray, data)
+
+
+def fit_design(
+    design: Design,
+    family: AbstractFamily,
+    integrator: AbstractIntegrator,
+    *,
+    formula: str,
+    ziformula: str | None,
+    dispformula: str | None,
+    start: dict[str, float] | None = None,
+    options: Options = Options(),  # noqa: B008
+    record: dict[str, Any] | None = None,
+    seconds: dict[str, float] | None = None,
+) -> Fit:
+    """Fit a design. Raises `NotSupportedError` where the integrator does not apply."""
+    linear = is_linear(family, dispformula, integrator)
+    precision = design.weights_kind == "precision"
+    if precision and not linear:
+        raise NotSupportedError(
+            "weights_kind='precision' has a meaning for Gaussian models with a constant residual "
+            "variance only; use frequency weights or dispformula="
+        )
+    reml = bool(getattr(integrator, "reml", False))
+    estimator = LinearMixed(reml, precision) if linear else MaximumLikelihood(integrator)
+    nodes = integrator.nodes if isinstance(integrator, AGQ) else None
+    name = "exact" if linear else ("agq" if nodes else "laplace")
+    settings = Settings(
+        formula, family, name, nodes, reml, design.weights_kind, ziformula, dispformula,
+        estimator, record or {},
+    )  # fmt: skip
+    clock = dict(seconds or {})
+    began = time.perf_counter()
+    model, data, slots = pack(design, family)
+    with double_precision():
+        data = device_data(data)
+        clock["pack"] = time.perf_counter() - began
+        init = None if not start else starting_values(design, model, data, start)
+        estimate = estimator.fit(model, data, init, options=options)
+    clock["search"] = estimate.seconds["search"]
+    return Fit(settings, design, model, slots, estimate, data, clock)
+
+
+def starting_values(design: Design, model: Any, data: Data, start: dict[str, float]) -> Params:
+    """Default start with the named coefficients and sds replaced.
+
+    Raises `DataError` on a name that is not a coefficient or `sd:<group>`.
+    """
+    from ..estimate import find_start, stack, unstack
+
+    names, at = coefficient_names(design, full=True), {}
+    for i, name in enumerate(names):
+        at.setdefault(name, i)
+    x = stack(find_start(model, data).params)
+    for key, value in start.items():
+        if key not in at:
+            raise DataError(f"start names {key!r}; known are {', '.join(map(repr, at))}")
+        if not np.isscalar(value) or not np.isfinite(value):
+            raise DataError(f"start[{key!r}] must be one finite number, not {value!r}")
+        x[at[key]] = value
+    return unstack(model, x)
+
+
+def coefficient_names(design: Design, full: bool = False) -> list[str]:
+    """Names of the stacked coefficients; `full` adds the factors' entries in the model's order."""
+    from ..design._buckets import merge_groups
+
+    prefix = {"cond": ""}
+    names = [
+        prefix.get(p.name, f"{p.name}:") + n for p in design.predictors for n in p.names
+    ]
+    if not full:
+        return names
+    for group in merge_groups(design.terms):
+        for t in group.terms:
+            term = design.terms[t]
+            q = len(term.effects)
+            if term.structure == "diag":
+                pairs = [(i, i) for i in range(q)]
+            else:
+                pairs = [(i, j) for j in range(q) for i in range(j, q)]
+            names += [
+                f"sd:{term.group}:{term.effects[i]}"
+                if i == j
+                else f"chol:{term.group}:{term.effects[i]}:{term.effects[j]}"
+                for i, j in pairs
+            ]
+    return names
+
+
+def announce(fit: Fit, strict: bool = False) -> Fit:
+    """Issue what the fit has to say as warnings that users can filter by class."""
+    for note in fit.design.notes:
+        warnings.warn(note, DataWarning, stacklevel=4)
+    verdict = fit.diagnostics
+    if verdict.verdict == "failed":
+        if strict:
+            from .._errors import GlmmjaxError
+
+            raise GlmmjaxError(verdict.advice)
+        warnings.warn(verdict.advice, ConvergenceWarning, stacklevel=4)
+    if verdict.verdict == "singular":
+        warnings.warn(verdict.advice, SingularFitWarning, stacklevel=4)
+    if verdict.separation:
+        warnings.warn(verdict.separation, SeparationWarning, stacklevel=4)
+    return fit
+
+
+def with_response(design: Design, y: np.ndarray) -> Design:
+    """The same design with another response of the same shape."""
+    return replace(design, y=y)

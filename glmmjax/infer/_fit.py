@@ -1,0 +1,236 @@
+"""`Fit`: a fitted model and everything that can be asked of it.
+
+The class holds what was fitted and delegates; each question lives in its own module. NumPy and
+pandas come out; JAX arrays stay inside, and every computation runs in a scoped 64-bit mode.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from ..design import Design
+from ..design._buckets import Slots
+from ..estimate import Estimate
+from ..families import AbstractFamily
+from ..model import Data, Model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """64-bit JAX inside, whatever the process; the caller's setting is untouched."""
+    with jax.enable_x64(True):  # type: ignore[attr-defined]
+        yield
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the fit was asked for; enough to ask for it again."""
+
+    formula: str
+    family: AbstractFamily
+    method: str  # "exact", "laplace" or "agq"
+    nodes: int | None
+    reml: bool
+    weights_kind: str
+    ziformula: str | None
+    dispformula: str | None
+    estimator: Any  # the AbstractEstimator that ran
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted mixed model.
+
+    Built by `lmm`, `glmm` and `refit`; not by hand. Attributes that users read are listed in the
+    documentation of `glmm`; `design`, `model`, `slots` and `estimate` are the machinery.
+    """
+
+    settings: Settings
+    design: Design
+    model: Model
+    slots: Slots
+    estimate: Estimate
+    data: Data = field(repr=False)  # packed, on the device, float64
+    seconds: dict[str, float] = field(default_factory=dict, repr=False)
+
+    # ---- sizes and scalars ---------------------------------------------------------------
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return len(self.design.weight)
+
+    @property
+    def ngroups(self) -> dict[str, int]:
+        """Levels of each grouping factor."""
+        return {t.group: len(t.levels) for t in self.design.terms}
+
+    @property
+    def df_model(self) -> int:
+        """Estimated parameters, as AIC counts them."""
+        e = self.estimate.params
+        return e.beta.size + e.theta.size + e.psi.size
+
+    @property
+    def loglik(self) -> float:
+        """Maximised (restricted) log-likelihood, every constant kept."""
+        return float(self.estimate.loglik)
+
+    llf = loglik
+
+    @property
+    def aic(self) -> float:
+        """-2 loglik + 2 df."""
+        return -2 * self.loglik + 2 * self.df_model
+
+    @property
+    def bic(self) -> float:
+        """-2 loglik + df log(nobs)."""
+        return -2 * self.loglik + np.log(self.nobs) * self.df_model
+
+    @property
+    def reml(self) -> bool:
+        return self.settings.reml
+
+    @property
+    def method(self) -> str:
+        return self.settings.method
+
+    @property
+    def family(self) -> AbstractFamily:
+        return self.settings.family
+
+    @property
+    def converged(self) -> bool:
+        return self.estimate.converged
+
+    @property
+    def is_singular(self) -> bool:
+        """Is a variance zero, or a covariance matrix rank deficient?"""
+        return bool(self.estimate.pinned.any())
+
+    # ---- coefficients and variances (infer/_tables.py) -----------------------------------
+    @property
+    def params(self) -> "pd.Series":
+        """Coefficients; those of other components are prefixed `zi:` and `disp:`."""
+        return _tables.params(self)
+
+    @property
+    def bse(self) -> "pd.Series":
+        """Standard errors of `params`."""
+        return _tables.bse(self)
+
+    @property
+    def zvalues(self) -> "pd.Series":
+        """params / bse."""
+        return self.params / self.bse
+
+    @property
+    def pvalues(self) -> "pd.Series":
+        """Two-sided Wald p-values from the normal distribution."""
+        return _tables.pvalues(self)
+
+    def conf_int(self, level: float = 0.95, method: str = "wald") -> "pd.DataFrame":
+        """Confidence intervals of `params`, columns `lower` and `upper`."""
+        return _tables.conf_int(self, level, method)
+
+    def cov_params(self, full: bool = False) -> "pd.DataFrame":
+        """Covariance of `params`; `full` adds dispersion and the entries of the factors."""
+        return _tables.cov_params(self, full)
+
+    @property
+    def varcorr(self) -> "pd.DataFrame":
+        """Standard deviations and correlations of the random effects, and the residual's."""
+        return _tables.varcorr(self)
+
+    @property
+    def dispersion(self) -> float:
+        """One number: residual sd, 1/sqrt(shape) for Gamma, phi for negative binomials, else 1."""
+        return _tables.dispersion(self)
+
+    @property
+    def shape(self) -> "pd.Series":
+        """Shape parameters of the family (none for the families here: empty)."""
+        return _tables.shape(self)
+
+    def tidy(self) -> "pd.DataFrame":
+        """One row a parameter: component, group, term, estimate, std_error, statistic, ..."""
+        return _tables.tidy(self)
+
+    def glance(self) -> "pd.DataFrame":
+        """One row: nobs, df, loglik, aic, bic, sigma, converged, singular, verdict, ..."""
+        return _tables.glance(self)
+
+    def augment(self) -> "pd.DataFrame":
+        """The rows used, with fitted values and residuals."""
+        return _tables.augment(self)
+
+    # ---- random effects (infer/_effects.py) ----------------------------------------------
+    def ranef(self, se: bool = False) -> "pd.DataFrame":
+        """Conditional modes: component, group, level, term, value[, se]."""
+        return _effects.ranef(self, se)
+
+    def coef(self) -> dict[str, "pd.DataFrame"]:
+        """Per group: fixed coefficient plus random effect, one row a level."""
+        return _effects.coef(self)
+
+    # ---- prediction (infer/_predict.py) and simulation (infer/_simulate.py) --------------
+    def predict(
+        self,
+        newdata: Any = None,
+        *,
+        effects: str = "conditional",
+        kind: str = "response",
+        new_levels: str = "error",
+        interval: float | None = None,
+    ) -> Any:
+        """Predictions for the rows used, or for new data."""
+        return _predict.predict(self, newdata, effects, kind, new_levels, interval)
+
+    @property
+    def fitted(self) -> np.ndarray:
+        """Conditional means of the rows used (binomial: probabilities)."""
+        return _predict.fitted(self)
+
+    def resid(self, kind: str = "response", *, seed: int = 0) -> np.ndarray:
+        """Residuals: response, pearson, deviance or (randomised) quantile."""
+        return _resid.resid(self, kind, seed)
+
+    def simulate(self, n: int = 1, seed: int = 0) -> np.ndarray:
+        """n new responses, (nobs, n), with new random effects."""
+        return _simulate.simulate(self, n, seed)
+
+    def refit(self, y: Any) -> "Fit":
+        """The same model fitted to another response, starting from this fit."""
+        return _refit.refit(self, y)
+
+    # ---- reading (infer/_summary.py, infer/_diagnose.py) ---------------------------------
+    @property
+    def diagnostics(self) -> "_diagnose.Diagnostics":
+        """Quantities of the convergence check and one `verdict` with advice."""
+        return _diagnose.diagnose(self)
+
+    def summary(self) -> "_summary.Summary":
+        """The long report; prints as text, shows as HTML in notebooks."""
+        return _summary.summary(self)
+
+    def __repr__(self) -> str:
+        return _summary.short(self)
+
+    def _repr_html_(self) -> str:
+        return _summary.summary(self)._repr_html_()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to one .npz file without pickle; read it back with `load`."""
+        _store.save(self, path)
+
+
+from . import _diagnose, _effects, _predict, _refit, _resid, _simulate, _store, _summary, _tables  # noqa: E402, I001

@@ -1,0 +1,22 @@
+"""Integrating the random effects out: the hinge between the mathematics and the statistics."""
+
+from ._approximate import approximate as approximate
+from ._base import AGQ as AGQ
+from ._base import AbstractIntegrator as AbstractIntegrator
+from ._base import Integral as Integral
+from ._base import Laplace as Laplace
+from ._laplace import laplace_value_and_grad as laplace_value_and_grad
+from ._loglik import marginal as marginal
+from ._loglik import marginal_loglik as marginal_loglik
+from ._loglik import require_precision as require_precision
+from ._mode import origin as origin
+from ._system import Point as Point
+from ._gaussian import Products as Products
+from ._gaussian import Profile as Profile
+from ._gaussian import coefficients as coefficients
+from ._gaussian import cross_products as cross_products
+from ._gaussian import profile as profile
+from ._gaussian import spherical_effects as spherical_effects
+from ._posterior import effects as effects
+from ._posterior import posterior as posterior
+from ._posterior import row_variance as row_variance

@@ -1,0 +1,93 @@
+"""The interface of integrators, and the two rules of the general formula."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float, Int
+
+from .._errors import NotSupportedError
+from ..model import Data, Model, Params
+from ._approximate import approximate, node_count
+from ._mode import origin
+
+# Beyond this many density evaluations a row, a tensor rule is refused.
+MAX_NODES = 100_000
+
+
+class Integral(eqx.Module):
+    """log integrals of the units, the share of the open border, modes and result codes."""
+
+    units: tuple[Float[Array, "u"], ...]
+    shared: Float[Array, ""]
+    mode: Any
+    result: tuple[Int[Array, "u"], ...]
+
+    @property
+    def value(self) -> Float[Array, ""]:
+        return sum(v.sum() for v in self.units) + self.shared
+
+
+class AbstractIntegrator(eqx.Module):
+    """Integrates the random effects of every unit out of the joint density. Static."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, model: Model, params: Params, data: Data, key: Array | None = None
+    ) -> Integral:
+        """The integral of every unit of `data`."""
+
+    @abc.abstractmethod
+    def check(self, model: Model, data: Data) -> None:
+        """Raise `NotSupportedError` where the rule does not apply."""
+
+
+class Laplace(AbstractIntegrator):
+    """Laplace's approximation: the origin rule. Exact where the conditional is Gaussian.
+
+    reml: integrate the conditional coefficients out as well, under a flat prior.
+    """
+
+    reml: bool = eqx.field(static=True, default=False)
+
+    def __call__(
+        self, model: Model, params: Params, data: Data, key: Array | None = None
+    ) -> Integral:
+        start = origin(model, params, data, self.reml)
+        return Integral(*approximate(params, data, model, 1, start, self.reml, 2))
+
+    def check(self, model: Model, data: Data) -> None:
+        return None
+
+
+class AGQ(AbstractIntegrator):
+    """Adaptive Gauss-Hermite quadrature with `nodes` points for each random effect.
+
+    Raises ValueError if `nodes` < 1, and `NotSupportedError` where a unit's border is so wide
+    that a tensor rule would need more than `MAX_NODES` evaluations a row.
+    """
+
+    nodes: int = eqx.field(static=True, default=15)
+
+    def __check_init__(self):
+        if not isinstance(self.nodes, int) or self.nodes < 1:
+            raise ValueError(f"AGQ needs a whole number of nodes >= 1, not {self.nodes!r}")
+
+    def __call__(
+        self, model: Model, params: Params, data: Data, key: Array | None = None
+    ) -> Integral:
+        self.check(model, data)
+        start = origin(model, params, data, False)
+        return Integral(*approximate(params, data, model, self.nodes, start, False, 2))
+
+    def check(self, model: Model, data: Data) -> None:
+        count = node_count(model, data, self.nodes)
+        if count > MAX_NODES:
+            border = max(
+                sum(model.width(g) * J for g, J in enumerate(b.sizes) if g) for b in data.buckets
+            )
+            raise NotSupportedError(
+                f"adaptive quadrature does not apply: some rows share {border} crossed or outer "
+                f"random effects beside their own {model.width(0)}, so {self.nodes} nodes each "
+                f"means {count:.1e} points. Use method='laplace' (or 'importance'), or fewer nodes."
+            )
