@@ -128,15 +128,16 @@ def test_saturated_at_the_edge_of_the_mean_is_its_limit():
 def test_log_prob_equals_numpyro():
     dist = pytest.importorskip("numpyro.distributions")
     mu, d, y = jnp.exp(ETA), jnp.exp(DISP), jnp.asarray(COUNTS)
+    # numpyro's negative binomial itself is 5e-7 away from scipy's, which we equal to 2e-12 above.
     for name, expected in {
         "poisson": dist.Poisson(mu).log_prob(y),
         "nbinom2": dist.NegativeBinomial2(mu, d).log_prob(y),
     }.items():
         family = families.get(name)
         got = call(family.log_prob, COUNTS, *(ETA, DISP)[: len(family.predictors)])
-        np.testing.assert_allclose(got, expected, rtol=1e-10, err_msg=name)
+        np.testing.assert_allclose(got, expected, rtol=2e-6, err_msg=name)
     inflated = families.ZeroInflated(families.NegativeBinomial2())
     base = dist.NegativeBinomial2(mu, d)
     expected = dist.ZeroInflatedDistribution(base, gate_logits=jnp.asarray(DISP)).log_prob(y)
     got = call(inflated.log_prob, COUNTS, ETA, DISP, DISP)
-    np.testing.assert_allclose(got, expected, rtol=1e-10)
+    np.testing.assert_allclose(got, expected, rtol=2e-6)
