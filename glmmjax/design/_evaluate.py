@@ -202,7 +202,7 @@ class Evaluator:
             raise DataError(f"{label!r} is no level of {text} ({shown})")
         code = value.levels.index(label) if label in value.levels else -2
         equal = value.codes == code
-        return equal if isinstance(op, ast.Eq) else ~equal
+        return equal if isinstance(op, ast.Eq) else (value.codes >= 0) & ~equal
 
     def _call(self, expression: Expression, node: ast.Call) -> Value:
         assert isinstance(node.func, ast.Name)

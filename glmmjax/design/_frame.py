@@ -79,24 +79,26 @@ class Frame:
     def __init__(self, data: Any):
         self._columns: dict[str, Column] = {}
         if isinstance(data, Mapping):
-            self._native: Any = {str(name): column for name, column in data.items()}
-            names = [str(name) for name in data]
-            self.n = _common_length(self._native)
+            self._native: Any = data
+            keys = list(data)
+            self.n = _common_length(data)
         else:
             self._native = _check_frame(data)
-            names = [str(name) for name in self._native.columns]
+            keys = list(self._native.columns)
             self.n = len(self._native)
+        names = [str(key) for key in keys]
         if len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise DataError(f"duplicate column name(s) {', '.join(twice)}; rename them")
         self.names = tuple(names)
+        self._keys = dict(zip(names, keys, strict=True))
 
     def column(self, name: str) -> Column:
         """The column, converted at the first call; DataError where it is missing or unreadable."""
         if name not in self._columns:
             if name not in self.names:
                 raise DataError(f"no column {name!r} in the data{nearest(name, self.names)}")
-            self._columns[name] = read_column(self._native[name], name)
+            self._columns[name] = read_column(self._native[self._keys[name]], name)
         return self._columns[name]
 
 
@@ -149,7 +151,7 @@ def labels(column: Column) -> Category:
     return Category(codes.astype(np.int32), tuple(levels.tolist()))
 
 
-def _common_length(columns: Mapping[str, Any]) -> int:
+def _common_length(columns: Mapping[Any, Any]) -> int:
     lengths = {name: len(column) for name, column in columns.items() if np.ndim(column) > 0}
     if len(lengths) < len(columns):
         raise DataError("every entry of a dict of columns must be a one-dimensional array")

@@ -256,7 +256,7 @@ def _argument_text(role: str, expression: Expression | None) -> str | None:
     """Text for `read_argument`; "" for an array, which no text can bring back."""
     if expression is None:
         return None
-    if expression.names == {"q0": role}:
+    if expression.names == {"q0": f"{role}="}:
         return ""
     return f"={expression.text}" if expression.names.get("q0") else expression.text
 

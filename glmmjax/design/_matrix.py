@@ -23,6 +23,7 @@ from ._evaluate import Block, Evaluator, State, Value
 from ._frame import Category, Numeric
 
 MAX_COLUMNS = 100_000
+MAX_CELLS = 2_000_000_000
 
 Scoped = tuple[tuple[Factor, bool], ...]
 """One product of factors, each with a flag: reduced (True) or in full."""
@@ -47,7 +48,7 @@ def build_matrix(text: str, evaluator: Evaluator) -> Matrix:
     values = {factor: evaluator.factor(factor.expression()) for term in terms for factor in term}
     spanning = frozenset(factor for factor, value in values.items() if _spans(value))
     products = [product for scope in scoped_terms(terms, spanning) for product in scope]
-    _check_count(products, values)
+    _check_count(products, values, rows)
     pieces = [_product(product, values, evaluator.state, rows) for product in products]
     names = tuple(itertools.chain.from_iterable(piece.names for piece in pieces))
     if len(set(names)) < len(names):
@@ -104,16 +105,16 @@ def _width(value: Value, reduced: bool) -> int:
     return 1
 
 
-def _check_count(products: Sequence[Scoped], values: dict[Factor, Value]) -> None:
+def _check_count(products: Sequence[Scoped], values: dict[Factor, Value], rows: int) -> None:
     count = 0
     for product in products:
         width = 1
         for factor, reduced in product:
             width *= _width(values[factor], reduced)
         count += width
-    if count > MAX_COLUMNS:
+    if count > MAX_COLUMNS or count * rows > MAX_CELLS:
         raise DataError(
-            f"the model matrix would have {count} columns, more than {MAX_COLUMNS}; "
+            f"the model matrix would have {count} columns and {rows} rows, which is too large; "
             "a factor with that many levels belongs in a random term (1 | factor)"
         )
 

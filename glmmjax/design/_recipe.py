@@ -43,7 +43,7 @@ class TermRecipe:
     levels: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recipe:
     """Replays a design on new data; `arguments` are weights, offset and trials as text or None.
 

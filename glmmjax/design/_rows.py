@@ -31,6 +31,7 @@ class Columns:
             return None
         if isinstance(given, str):
             return name_expression(given) if given in self.frame.names else read_expression(given)
+        name = f"{role}="  # no column is called so
         values = read_column(given if np.ndim(given) else np.full(self.frame.n, given), role)
         if not isinstance(values, Numeric):
             raise DataError(f"{role}= must be numbers")
@@ -38,8 +39,8 @@ class Columns:
             raise DataError(
                 f"{role}= has {len(values.values)} values, the data have {self.frame.n} rows"
             )
-        self._extra[role] = values
-        return name_expression(role)
+        self._extra[name] = values
+        return name_expression(name)
 
     def lookup(self, rows: Int[np.ndarray, "n"]) -> Callable[[str], Column]:
         """Columns restricted to some rows (not copied where these are all rows)."""

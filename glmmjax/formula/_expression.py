@@ -10,11 +10,11 @@ import ast
 import functools
 import keyword
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._errors import FormulaError
-from ._scan import bare_characters, check_text, is_word, shorten
+from ._scan import QUOTES, check_text, is_word, quote_end, shorten
 
 MAX_DEPTH = 200
 MAX_BASIS = 200
@@ -25,6 +25,10 @@ CATEGORICAL = frozenset(("C", "factor"))
 FUNCTIONS = ELEMENTWISE | STATEFUL | CATEGORICAL | {"I", "Q"}
 CONTRASTS = frozenset("treatment sum helmert poly SAS diff".split())
 
+_STATEMENTS = frozenset(
+    "as assert async break class continue def del elif except finally from global import nonlocal "
+    "pass raise return try while with".split()
+)
 _OPERATORS = (
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow),
     *(ast.BitAnd, ast.BitOr, ast.Invert, ast.UAdd, ast.USub),
@@ -36,19 +40,21 @@ _OPERATORS = (
 class Expression:
     """A checked expression: `text` is its canonical spelling, `columns` the columns it reads.
 
-    `names` maps the stand-ins in `tree` for odd column names to the names.
+    `names` maps the stand-ins in `tree` for odd column names to the names, `spellings` to the way
+    they were written.
     """
 
     text: str
     tree: ast.expr
     names: dict[str, str]
     columns: tuple[str, ...]
+    spellings: dict[str, str]
 
     def spell(self, node: ast.expr) -> str:
         """Canonical text of a part of the tree, with the columns' own names put back."""
         text = " ".join(ast.unparse(node).splitlines())
-        for stand_in, name in self.names.items():
-            text = text.replace(stand_in, name if _is_plain(name) else f"`{name}`")
+        for stand_in, spelling in self.spellings.items():
+            text = text.replace(stand_in, spelling)
         return text
 
 
@@ -59,13 +65,13 @@ def read_expression(text: str) -> Expression:
     Raises FormulaError for anything that is malformed, unknown, or not allowed.
     """
     check_text(text)
-    code, names = _replace_odd_names(text)
+    code, names, spellings = _replace_odd_names(text)
     try:
         tree = ast.parse(code.strip(), mode="eval").body
         _check(tree, 0)
         columns = tuple(dict.fromkeys(_columns(tree, names)))
-        expression = Expression("", tree, names, columns)
-        return Expression(expression.spell(tree), tree, names, columns)
+        expression = Expression("", tree, names, columns, spellings)
+        return replace(expression, text=expression.spell(tree))
     except FormulaError:
         raise
     except (SyntaxError, ValueError) as error:
@@ -76,7 +82,7 @@ def read_expression(text: str) -> Expression:
 
 def name_expression(name: str) -> Expression:
     """The expression that is one column, whatever characters its name has."""
-    return Expression(name, ast.Name("q0", ast.Load()), {"q0": name}, (name,))
+    return Expression(name, ast.Name("q0", ast.Load()), {"q0": name}, (name,), {"q0": name})
 
 
 def constant(node: ast.expr) -> Any:
@@ -88,39 +94,51 @@ def constant(node: ast.expr) -> Any:
         raise FormulaError(f"{text} must be a plain number, text or list here") from None
 
 
-def _is_plain(name: str) -> bool:
-    """Whether the name may stand in an expression without backticks, and read back as itself."""
-    word = all(is_word(char) and char != "." for char in name) and not name[:1].isdigit()
-    return word and not keyword.iskeyword(name)
+def _replace_odd_names(text: str) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Put stand-ins for names that Python would not read as such: (code, names, spellings).
 
-
-def _replace_odd_names(text: str) -> tuple[str, dict[str, str]]:
-    """Put stand-ins for backticked and non-ASCII names (Python would normalise the latter)."""
+    These are backticked names, names with dots, names outside ASCII (which Python would normalise)
+    and those of Python's keywords that begin statements.
+    """
     prefix = "q"
     while prefix in text:
         prefix += "q"
     names: dict[str, str] = {}
-    pieces, position, length = [], 0, len(text)
-    bare = {i for i, _, _ in bare_characters(text)}
-    while position < length:
-        end = position + 1
-        if text[position] == "`":
-            end = text.index("`", position + 1) + 1
-            name = text[position + 1 : end - 1]
-        elif position in bare and is_word(text[position]):
-            while end < length and is_word(text[end]):
-                end += 1
-            name = text[position:end]
-        else:
-            name = ""
-        if name and (text[position] == "`" or not name.isascii()):
+    spellings: dict[str, str] = {}
+    pieces = []
+    for piece, is_quoted in _pieces(text):
+        name = piece[1:-1] if is_quoted else piece
+        if is_quoted or _needs_stand_in(name):
             stand_in = f"{prefix}{len(names)}{prefix}"
             names[stand_in] = name
-            pieces.append(f" {stand_in} ")
-        else:
-            pieces.append(text[position:end])
+            plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
+            spellings[stand_in] = piece if not plain else name
+            piece = f" {stand_in} "
+        pieces.append(piece)
+    return "".join(pieces), names, spellings
+
+
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """Cut the text into words, backticked names (True), and all that lies between."""
+    position = 0
+    while position < len(text):
+        end = position + 1
+        if text[position] in QUOTES:
+            end = quote_end(text, position)
+        elif is_word(text[position]):
+            while end < len(text) and is_word(text[end]):
+                end += 1
+        yield text[position:end], text[position] == "`"
         position = end
-    return "".join(pieces), names
+
+
+def _needs_stand_in(word: str) -> bool:
+    if not word or not is_word(word[0]) or word[0].isdigit():
+        return False
+    if not word.isascii() or word in _STATEMENTS:
+        return True
+    parts = word.split(".")
+    return len(parts) > 1 and parts[0] != "contr" and all(p and p[0] != "_" for p in parts)
 
 
 def _check(node: ast.AST, depth: int) -> None:

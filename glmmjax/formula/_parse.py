@@ -170,16 +170,14 @@ def _bar_content(tokens: Sequence[Token], text: str) -> tuple[str, str | None]:
 
 
 def _holds_bar(text: str) -> bool:
-    try:
-        return _top_bar(tokenise(text)) is not None
-    except FormulaError:
-        return False
+    return any(char == "|" and depth == 0 for _, char, depth in bare_characters(text))
 
 
 def _bars(text: str, structure: str) -> Iterator[Bar]:
     tokens = tokenise(text)
     place = _top_bar(tokens)
-    assert place is not None
+    if place is None:
+        raise FormulaError(f"cannot read the random term {shorten('(' + text + ')')}")
     if _top_bar(tokens[place + 1 :]) is not None:
         raise FormulaError(f"a random term has one bar: ({' '.join(text.split())[:60]})")
     left = text[: tokens[place].start].strip()

@@ -16,7 +16,7 @@ MAX_NESTING = 50
 _OPERATORS = ("||", "**", "+", "-", "*", "/", ":", "^", "|")
 _OPENERS = "([{"
 _CLOSERS = {")": "(", "]": "[", "}": "{"}
-_QUOTES = "\"'`"
+QUOTES = "\"'`"
 
 
 class Token(NamedTuple):
@@ -55,8 +55,8 @@ def bare_characters(text: str) -> Iterator[tuple[int, str, int]]:
     depth, position = 0, 0
     while position < len(text):
         char = text[position]
-        if char in _QUOTES:
-            position = _quote_end(text, position)
+        if char in QUOTES:
+            position = quote_end(text, position)
             continue
         if char in _CLOSERS:
             depth -= 1
@@ -87,6 +87,19 @@ def shorten(text: str, limit: int = 60) -> str:
     return repr(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
+def quote_end(text: str, start: int) -> int:
+    """Position after the quote that closes the one at `start`; backslash escapes, not in names."""
+    quote, position = text[start], start + 1
+    while position < len(text):
+        if text[position] == "\\" and quote != "`":
+            position += 2
+            continue
+        if text[position] == quote:
+            return position + 1
+        position += 1
+    raise FormulaError(f"a quote {quote} is never closed in formula {shorten(text)}")
+
+
 def is_word(char: str) -> bool:
     """Whether the character may stand in an unquoted name: letters, digits, `_`, `.`, accents."""
     return char.isalnum() or char in "._" or bool(unicodedata.combining(char))
@@ -109,7 +122,7 @@ def _next_token(text: str, start: int) -> Token:
     if char in "()":
         return Token(char, char, start, start + 1)
     if char == "`":
-        end = _quote_end(text, start)
+        end = quote_end(text, start)
         return Token("name", _backtick_name(text[start + 1 : end - 1]), start, end)
     if text.startswith("%in%", start):
         return Token("op", "%in%", start, start + 4)
@@ -150,19 +163,6 @@ def _backtick_name(name: str) -> str:
     if not name.strip():
         raise FormulaError("empty name between backticks")
     return name
-
-
-def _quote_end(text: str, start: int) -> int:
-    """Position after the quote that closes the one at `start`; backslash escapes, not in names."""
-    quote, position = text[start], start + 1
-    while position < len(text):
-        if text[position] == "\\" and quote != "`":
-            position += 2
-            continue
-        if text[position] == quote:
-            return position + 1
-        position += 1
-    raise FormulaError(f"a quote {quote} is never closed in formula {shorten(text)}")
 
 
 def _bracket_end(text: str, start: int) -> int:

@@ -201,7 +201,7 @@ def test_22_missing_offset_weight_and_trials_count_as_missing():
     gap = np.where(np.arange(N) == 7, np.nan, 1.0)
     for role in ("offset", "weights"):
         design = make_design("y ~ x + (1 | g)", frame(), GAUSSIAN, **{role: gap})
-        assert design.notes == (f"dropped 1 row with missing values in {role} (1)",)
+        assert design.notes == (f"dropped 1 row with missing values in {role}= (1)",)
     design = make_design("y ~ x + offset(o) + (1 | g)", frame(o=gap), GAUSSIAN)
     assert design.notes == ("dropped 1 row with missing values in o (1)",)
     design = make_design("zero_one ~ x + (1 | g)", frame(t=gap), BINOMIAL, trials="t")

@@ -159,3 +159,10 @@ assert not heavy, heavy
     path = [p for p in sys.path if p]
     head = f"import sys; sys.path[:0] = {path!r}\n"
     subprocess.run([sys.executable, "-c", head + code], check=True)
+
+
+def test_names_that_python_reserves_or_that_are_numbers():
+    data = {"class": COLUMNS["y"], "in": COLUMNS["x"], 0: COLUMNS["b"], "from": COLUMNS["g"]}
+    formula = "class ~ in + `0` + I(from > 4):in + (1 | from)"
+    names = make_design(formula, data, GAUSSIAN).predictors[0].names
+    assert names == ("Intercept", "in", "0", "I(from > 4):in")

@@ -3,7 +3,7 @@
 import pytest
 
 from glmmjax._errors import FormulaError
-from glmmjax.formula import Bar, Response, expand, parse
+from glmmjax.formula import Bar, Response, expand, parse, read_expression
 
 
 def terms(text: str) -> list[str]:
@@ -124,6 +124,8 @@ def test_one_sided():
         ("y ~ (1 | a:b) + (1 | b:a)", "given twice"),
         ("y ~ ar1(1 | g)", "not available yet"),
         ("y ~ cs(0 + f | g)", "not available yet"),
+        ("y ~ rr(1 + x | g, d = 2)", "not available yet"),
+        ("y ~ us(1 | g, 3)", "unexpected character ','"),
         ("y ~ foo(1 | g)", "unknown covariance structure 'foo'"),
         ("y ~ x:offset(z)", "can only be added"),
         ("y ~ x - offset(z)", "cannot be subtracted"),
@@ -155,3 +157,23 @@ def test_refused(text, message):
 def test_not_text():
     with pytest.raises(FormulaError, match="not int"):
         parse(3)
+
+
+@pytest.mark.parametrize(
+    ("text", "want", "columns"),
+    [
+        ("log( x+1 )", "log(x + 1)", ("x",)),
+        ("log(`a b`)", "log(`a b`)", ("a b",)),
+        ("log(`x`)", "log(x)", ("x",)),
+        ('Q("a`b")', "Q('a`b')", ("a`b",)),
+        ("1.5 * Sepal.Length", "1.5 * Sepal.Length", ("Sepal.Length",)),
+        ("I(class == 'a.b')", "I(class == 'a.b')", ("class",)),
+        ("C(f, contr.sum)", "C(f, contr.sum)", ("f",)),
+        ("poly(é, 2)", "poly(é, 2)", ("é",)),
+        ("log(x) + x + z", "log(x) + x + z", ("x", "z")),
+    ],
+)
+def test_expressions(text, want, columns):
+    expression = read_expression(text)
+    assert (expression.text, expression.columns) == (want, columns)
+    assert read_expression(expression.text).text == want
