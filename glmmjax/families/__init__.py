@@ -2,6 +2,7 @@
 
 from . import links as links
 from ._base import AbstractFamily as AbstractFamily
+from ._base import reject as reject
 from ._binomial import Binomial as Binomial
 from ._counts import NegativeBinomial1 as NegativeBinomial1
 from ._counts import NegativeBinomial2 as NegativeBinomial2

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._errors import DataError
-from ..numeric._special import log1mexp, softplus
+from ..numeric._special import log1mexp, log_ndtr, softplus
 from ._static import AbstractStatic, nearest
 
 Arr = Float[Array, "..."]
@@ -95,10 +95,10 @@ class Probit(AbstractLink):
         return jax.scipy.special.ndtr(eta)
 
     def log_mean(self, eta: Arr) -> Arr:
-        return jax.scipy.special.log_ndtr(eta)
+        return log_ndtr(eta)
 
     def log_complement(self, eta: Arr) -> Arr:
-        return jax.scipy.special.log_ndtr(-eta)
+        return log_ndtr(-eta)
 
 
 @jax.custom_jvp

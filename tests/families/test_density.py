@@ -1,4 +1,4 @@
-"""Log densities against scipy.stats (and numpyro where it is installed), and against one another."""
+"""Log densities against scipy.stats, against numpyro where it is installed, and one another."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -10,8 +10,7 @@ import numpy as np
 from scipy import stats
 
 from glmmjax import families
-from glmmjax.families import links
-from glmmjax.families._base import AbstractFamily, reject
+from glmmjax.families import AbstractFamily, links, reject
 from glmmjax.numeric._special import softplus
 
 PSI = jnp.zeros(0)

@@ -18,9 +18,7 @@ def test_get_gives_the_named_family_with_its_default_link(name):
     family = families.get(name)
     assert family.name == name
     assert family.link.name == DEFAULT[name]
-    assert family.predictors == (
-        ("cond",) if name in ("binomial", "poisson") else ("cond", "disp")
-    )
+    assert family.predictors == (("cond",) if name in ("binomial", "poisson") else ("cond", "disp"))
 
 
 def test_aliases():

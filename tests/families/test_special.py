@@ -66,3 +66,19 @@ def test_softplus_has_the_right_curvature_at_zero():
     np.testing.assert_allclose(f(at), [np.log(2), 1000.0, 0.0], rtol=1e-15)
     np.testing.assert_allclose(derivative(f, 1)(at), [0.5, 1, 0], atol=1e-300)
     np.testing.assert_allclose(derivative(f, 2)(at), [0.25, 0, 0], atol=1e-300)
+
+
+def test_log_ndtr_and_its_derivatives():
+    f = ours.log_ndtr
+    x = np.array([-300.0, -40, -20.01, -19.99, -9, -1, 0, 0.5, 4, 9])
+    np.testing.assert_allclose(f(jnp.asarray(x)), special.log_ndtr(x), rtol=2e-13)
+    # hazard h = phi / Phi with h' = -h (x + h), scaled by scipy's erfcx so that nothing overflows
+    t = x[x < 6]
+    h = np.sqrt(2 / np.pi) / special.erfcx(-t / np.sqrt(2))
+    np.testing.assert_allclose(derivative(f, 1)(jnp.asarray(t)), h, rtol=1e-12)
+    v = 1 / np.minimum(t, -1.0) ** 2
+    series = -1 + v - 6 * v**2 + 50 * v**3 - 518 * v**4
+    curvature = np.where(t < -19, series, -h * (t + h))
+    np.testing.assert_allclose(derivative(f, 2)(jnp.asarray(t)), curvature, rtol=1e-7)
+    left, right = derivative(f, 3)(jnp.array([-20.0 - 1e-9, -20.0 + 1e-9]))
+    np.testing.assert_allclose(left, right, rtol=1e-3)
