@@ -19,7 +19,8 @@ and hand the object over: `family=Geometric()`. A link is an `AbstractLink` with
 
 A parameter outside its range is never clamped. Where a link can leave the range of the mean
 (identity, inverse, sqrt at 0, 1/mu^2, log for a probability) the log density there is -inf with
-zero derivatives, so that a line search rejects the point and no NaN can spread.
+zero derivatives, so that a line search rejects the point and no NaN can spread. Values are never
+NaN; derivatives are finite wherever the mean is a finite double (|eta| < 700 for a log link).
 """
 
 import abc
