@@ -19,8 +19,9 @@ and hand the object over: `family=Geometric()`. A link is an `AbstractLink` with
 
 A parameter outside its range is never clamped. Where a link can leave the range of the mean
 (identity, inverse, sqrt at 0, 1/mu^2, log for a probability) the log density there is -inf with
-zero derivatives, so that a line search rejects the point and no NaN can spread. Values are never
-NaN; derivatives are finite wherever the mean is a finite double (|eta| < 700 for a log link).
+zero derivatives, so that a line search rejects the point and no NaN can spread. Values are
+not NaN for any finite eta; derivatives of `row` are finite for |eta| <= 40 (unless the density
+itself overflows there) and may be NaN far beyond, where the mean is no finite double.
 """
 
 import abc
