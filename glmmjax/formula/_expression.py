@@ -9,6 +9,7 @@ comprehension, an unknown call or a name that starts with `_` is a FormulaError.
 import ast
 import functools
 import keyword
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -67,7 +68,9 @@ def read_expression(text: str) -> Expression:
     check_text(text)
     code, names, spellings = _replace_odd_names(text)
     try:
-        tree = ast.parse(code.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes in texts, which are only looked up
+            tree = ast.parse(code.strip(), mode="eval").body
         _check(tree, 0)
         columns = tuple(dict.fromkeys(_columns(tree, names)))
         expression = Expression("", tree, names, columns, spellings)
@@ -97,7 +100,7 @@ def constant(node: ast.expr) -> Any:
 def _replace_odd_names(text: str) -> tuple[str, dict[str, str], dict[str, str]]:
     """Put stand-ins for names that Python would not read as such: (code, names, spellings).
 
-    These are backticked names, names with dots, names outside ASCII (which Python would normalise)
+    `^` becomes `**`, which it means in formulas. Stand-ins are for backticked names, names with dots, names outside ASCII (which Python would normalise)
     and those of Python's keywords that begin statements.
     """
     prefix = "q"
@@ -114,7 +117,7 @@ def _replace_odd_names(text: str) -> tuple[str, dict[str, str], dict[str, str]]:
             plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
             spellings[stand_in] = piece if not plain else name
             piece = f" {stand_in} "
-        pieces.append(piece)
+        pieces.append("**" if piece == "^" else piece)
     return "".join(pieces), names, spellings
 
 
@@ -153,10 +156,6 @@ def _check(node: ast.AST, depth: int) -> None:
             return
         case ast.Call():
             return _check_call(node, depth)
-        case ast.BinOp(left=left, op=ast.BitXor(), right=right):
-            raise FormulaError(
-                f"'^' inside an expression: write {ast.unparse(left)} ** {ast.unparse(right)}"
-            )
         case ast.BinOp(op=op) | ast.UnaryOp(op=op) if isinstance(op, _OPERATORS):
             pass
         case ast.Compare(ops=[op]) if isinstance(op, _OPERATORS):

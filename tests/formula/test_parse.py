@@ -163,6 +163,8 @@ def test_not_text():
     ("text", "want", "columns"),
     [
         ("log( x+1 )", "log(x + 1)", ("x",)),
+        ("I(a + b^2)", "I(a + b ** 2)", ("a", "b")),
+        ("I(f == '^')", "I(f == '^')", ("f",)),
         ("log(`a b`)", "log(`a b`)", ("a b",)),
         ("log(`x`)", "log(x)", ("x",)),
         ('Q("a`b")', "Q('a`b')", ("a`b",)),
