@@ -1,1 +1,210 @@
-"""Not written yet."""
+"""Tables of a fit: coefficients, covariances, variances, and the three tidy frames."""
+
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._errors import DataError, NotSupportedError
+from . import _numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ._fit import Fit
+
+
+def params(fit: "Fit") -> "pd.Series":
+    """Coefficients by name. A dispersion that was not modelled is `dispersion`, not here."""
+    import pandas as pd
+
+    table = _numbers.coefficients(fit)
+    return pd.Series(table.value, index=list(table.names), name="estimate")
+
+
+def bse(fit: "Fit") -> "pd.Series":
+    """Standard errors from the curvature of the (restricted) log-likelihood at its maximum."""
+    import pandas as pd
+
+    table = _numbers.coefficients(fit)
+    return pd.Series(table.se, index=list(table.names), name="std_error")
+
+
+def pvalues(fit: "Fit") -> "pd.Series":
+    """2 P(Z > |estimate / se|), Z standard normal."""
+    import pandas as pd
+
+    table = _numbers.coefficients(fit)
+    p = _numbers.two_sided(table.value / table.se)
+    return pd.Series(p, index=list(table.names), name="p_value")
+
+
+def conf_int(fit: "Fit", level: float = 0.95, method: str = "wald") -> "pd.DataFrame":
+    """Wald intervals, estimate -+ z se. Raises DataError for a level outside (0, 1) and
+    NotSupportedError for another method.
+    """
+    import pandas as pd
+
+    if method in ("profile", "bootstrap"):
+        raise NotSupportedError(
+            f"conf_int(method={method!r}) is not available in this version; use method='wald'"
+        )
+    if method != "wald":
+        raise NotSupportedError(f"conf_int knows no method {method!r}; use method='wald'")
+    table = _numbers.coefficients(fit)
+    half = quantile(level) * table.se
+    columns = {"lower": table.value - half, "upper": table.value + half}
+    return pd.DataFrame(columns, index=list(table.names))
+
+
+def quantile(level: float) -> float:
+    """The z with P(|Z| < z) = level. Raises DataError for a level outside (0, 1)."""
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+        raise DataError(f"level must be a number between 0 and 1, such as 0.95, not {level!r}")
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def cov_params(fit: "Fit", full: bool = False) -> "pd.DataFrame":
+    """Covariance matrix of `params`.
+
+    With `full`, of all parameters that were estimated: also the dispersion (its own scale is
+    logarithmic: `disp:Intercept`) and the entries of the factors of the random effects'
+    covariances, `sd:<group>:<effect>` on the diagonal and `chol:<group>:<row>:<column>` below
+    it. NaN where a variance is zero.
+    """
+    import pandas as pd
+
+    from ._engine import coefficient_names
+
+    names = coefficient_names(fit.design, full=True)
+    names += [f"shape:{i}" for i in range(fit.estimate.params.psi.size)]
+    keep = np.arange(len(names)) if full else np.flatnonzero(_numbers.shown(fit))
+    labels = [names[i] for i in keep]
+    return pd.DataFrame(fit.estimate.cov[np.ix_(keep, keep)], index=labels, columns=labels)
+
+
+def varcorr(fit: "Fit") -> "pd.DataFrame":
+    """Variances of the random effects: component, group, var1, var2, vcov, sdcor.
+
+    A term's standard deviations come first (var2 missing), then its correlations; a last row of
+    group `Residual` where there is one residual sd.
+    """
+    import pandas as pd
+
+    rows = list(_numbers.variances(fit))
+    return pd.DataFrame(
+        {
+            "component": _text(r.component for r in rows),
+            "group": _text(r.group for r in rows),
+            "var1": _text(r.var1 or None for r in rows),
+            "var2": _text(r.var2 for r in rows),
+            "vcov": np.array([r.vcov for r in rows], float),
+            "sdcor": np.array([r.sdcor for r in rows], float),
+        }
+    )
+
+
+def _text(values) -> "pd.Series":
+    """Text with NaN where missing, whatever the kind of string this pandas prefers."""
+    import pandas as pd
+
+    return pd.Series([np.nan if v is None else v for v in values], dtype=object)
+
+
+def dispersion(fit: "Fit") -> float:
+    """The family's dispersion (glmmTMB's `sigma()`); NaN where it differs between rows."""
+    return _numbers.dispersion(fit)
+
+
+def shape(fit: "Fit") -> "pd.Series":
+    """Shape parameters of the family; empty for families without any."""
+    import pandas as pd
+
+    psi = np.asarray(fit.estimate.params.psi, float)
+    return pd.Series(psi, index=[f"shape:{i}" for i in range(psi.size)], name="shape", dtype=float)
+
+
+def tidy(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
+    """One row a parameter.
+
+    Columns component, group, term, estimate, std_error, statistic, p_value, conf_low, conf_high.
+    Coefficients first (group missing, names without the component's prefix), then `sd:<effect>`
+    and `cor:<effect>:<effect>` of each group with delta-method standard errors but no test: a
+    variance is no parameter for a z statistic.
+    """
+    import pandas as pd
+
+    table, z = _numbers.coefficients(fit), quantile(level)
+    bare = [n if c == "cond" else n[len(c) + 1 :] for n, c in
+            zip(table.names, table.components, strict=True)]  # fmt: skip
+    rows = list(_numbers.variances(fit))
+    k, nothing = len(bare), np.full(len(rows), np.nan)
+    statistic = table.value / table.se
+
+    def column(fixed: np.ndarray, random: np.ndarray = nothing) -> np.ndarray:
+        return np.concatenate([fixed, random])
+
+    return pd.DataFrame(
+        {
+            "component": _text([*table.components, *(r.component for r in rows)]),
+            "group": _text([*([None] * k), *(r.group for r in rows)]),
+            "term": _text([*bare, *map(_variance_name, rows)]),
+            "estimate": column(table.value, np.array([r.sdcor for r in rows])),
+            "std_error": column(table.se, np.array([r.se for r in rows])),
+            "statistic": column(statistic),
+            "p_value": column(_numbers.two_sided(statistic)),
+            "conf_low": column(table.value - z * table.se),
+            "conf_high": column(table.value + z * table.se),
+        }
+    )
+
+
+def _variance_name(row: _numbers.Variance) -> str:
+    if row.var2 is not None:
+        return f"cor:{row.var1}:{row.var2}"
+    return f"sd:{row.var1}" if row.var1 else "sd"
+
+
+def glance(fit: "Fit") -> "pd.DataFrame":
+    """One row about the whole fit."""
+    import pandas as pd
+
+    verdict = fit.diagnostics
+    return pd.DataFrame(
+        {
+            "family": [fit.family.name],
+            "link": [fit.family.link.name],
+            "method": [fit.method],
+            "reml": [fit.reml],
+            "nobs": [fit.nobs],
+            "df_model": [fit.df_model],
+            "loglik": [fit.loglik],
+            "aic": [fit.aic],
+            "bic": [fit.bic],
+            "deviance": [-2 * fit.loglik],
+            "sigma": [fit.dispersion],
+            "converged": [fit.converged],
+            "singular": [fit.is_singular],
+            "verdict": [verdict.verdict],
+        }
+    )
+
+
+def augment(fit: "Fit") -> "pd.DataFrame":
+    """The rows used: number of the row in the data given, response (and trials), weight, levels
+    of the grouping factors, fitted value, response and Pearson residual.
+    """
+    import pandas as pd
+
+    design = fit.design
+    y = design.y if design.y.ndim == 1 else design.y[:, 0]
+    columns = {"row": np.asarray(design.rows), "response": y}
+    if design.y.ndim == 2:
+        columns["trials"] = design.y[:, 1]
+    columns["weight"] = design.weight
+    for term in design.terms:
+        columns[term.group] = np.asarray(term.levels, object)[term.codes]
+    columns["fitted"] = fit.fitted
+    columns["resid"] = fit.resid("response")
+    columns["pearson"] = fit.resid("pearson")
+    return pd.DataFrame(columns)
