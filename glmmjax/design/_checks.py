@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .._errors import DataError
 from ..formula import Part
-from ._evaluate import State
 from ._levels import nfc_twins
 from ._response import FamilyLike
 from ._rows import Columns
 from ._types import PredictorDesign, TermDesign
+from ._values import State
 
 MANY_LEVELS = 20
 

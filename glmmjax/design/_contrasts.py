@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._errors import DataError
-from ._frame import Label
+from ._columns import Label
 
 KINDS = ("treatment", "sum", "helmert", "poly", "SAS", "diff")
 

@@ -7,15 +7,16 @@ learn from the data (means of `scale`, knots of `bs`, levels of factors) keep wh
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .._errors import DataError, FormulaError
 from ..formula import Expression, constant
-from ._frame import Category, Column, Label, Numeric, labels
+from ._columns import Category, Column, Label, Numeric
 from ._transforms import basis, scale
+from ._values import Block, State, Value, raw_labels, recode
 
 _ELEMENTWISE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     name: getattr(np, name)
@@ -38,34 +39,6 @@ _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Gt: np.greater,
     ast.GtE: np.greater_equal,
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """Several columns from one factor: `matrix` (n, K), `suffixes` K names such as "[1]".
-
-    Where the columns together span the intercept, `drop` is the one to leave out for full rank.
-    """
-
-    matrix: np.ndarray
-    suffixes: tuple[str, ...]
-    drop: int | None = None
-
-
-Value = Numeric | Category | Block
-
-
-@dataclass
-class State:
-    """What was learned from the data the model was fitted to; plain values, so that JSON holds it.
-
-    `transforms`: text of a call -> its numbers. `levels`: text of a factor -> its levels.
-    `contrasts`: text of a factor -> (kind, base).
-    """
-
-    transforms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    levels: dict[str, tuple[Label, ...]] = field(default_factory=dict)
-    contrasts: dict[str, tuple[str, Label | None]] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -245,7 +218,7 @@ class Evaluator:
         inner = self._visit(expression, node.args[0])
         if isinstance(inner, Block):
             raise FormulaError(f"{expression.text!r}: several columns cannot be one factor")
-        value = inner if isinstance(inner, Category) else _raw_labels(inner)
+        value = inner if isinstance(inner, Category) else raw_labels(inner)
         arguments = list(node.args[1:])
         for keyword in node.keywords:
             if keyword.arg == "levels":
@@ -266,25 +239,6 @@ class Evaluator:
         if unseen:
             raise DataError(f"{expression.text}: level {unseen[0]!r} of the data is not in levels=")
         return Category(codes, levels, declared=True)
-
-
-def recode(value: Category, levels: tuple[Label, ...]) -> tuple[np.ndarray, tuple[Label, ...]]:
-    """Codes into other levels, int32, -1 where the label is not among them; and those labels."""
-    if value.levels == levels:
-        return value.codes, ()
-    index = {level: code for code, level in enumerate(levels)}
-    place = np.asarray([*(index.get(level, -1) for level in value.levels), -1], dtype=np.int32)
-    codes = place[value.codes]
-    lost = np.unique(value.codes[(codes < 0) & (value.codes >= 0)])
-    return codes, tuple(value.levels[i] for i in lost)
-
-
-def _raw_labels(value: Numeric) -> Category:
-    """Labels of a numeric column under C(): as formulaic, floats keep their '.0'."""
-    if value.values.dtype.kind != "f":
-        return labels(value)
-    levels, codes = np.unique(value.values, return_inverse=True)
-    return Category(codes.astype(np.int32), tuple(levels.tolist()))
 
 
 def _contrast(node: ast.expr) -> tuple[str, Label | None]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from .._errors import DataError
-from ._frame import Category, Column, labels
+from ._columns import Category, Column, labels
 
 
 class Levels(NamedTuple):

@@ -5,26 +5,25 @@ from typing import Any
 
 import numpy as np
 
-from .._errors import DataError, FormulaError
-from ..formula import Bar, Expression, Formula, Part, parse, read_expression
+from .._errors import DataError
+from ..formula import Bar, Expression, Formula, Part, parse, split_sides
 from ._checks import check_terms, suspicious_levels
-from ._contrasts import KINDS
-from ._evaluate import Evaluator, State
-from ._frame import Frame, nearest
+from ._evaluate import Evaluator
+from ._frame import Frame
 from ._levels import group_levels
 from ._matrix import build_matrix
+from ._plan import check_arguments, chosen_contrasts, predictor_parts, used_columns
 from ._rank import independent_columns
 from ._recipe import (
     PredictorRecipe,
     Recipe,
     TermRecipe,
-    part_columns,
     sum_offsets,
-    text_columns,
 )
 from ._response import FamilyLike, Outcome, check_variation, read_response
 from ._rows import Columns, check_finite, complete_rows, subset_rows
 from ._types import Design, PredictorDesign, TermDesign
+from ._values import State
 
 
 def make_design(
@@ -54,8 +53,8 @@ def make_design(
     Raises FormulaError for the text, DataError for the data; each message says what to do.
     """
     parsed = parse(formula)
-    _check_arguments(parsed, weights_kind, allow_fixed)
-    parts = _parts(parsed, family, ziformula, dispformula)
+    check_arguments(parsed, weights_kind, allow_fixed)
+    parts = predictor_parts(parsed, family, ziformula, dispformula)
     columns = Columns(Frame(data))
     if columns.frame.n == 0:
         raise DataError("the data have no rows")
@@ -63,10 +62,10 @@ def make_design(
         role: columns.register(value, role)
         for role, value in (("weights", weights), ("offset", offset), ("trials", trials))
     }
-    names = _used_columns(parsed, parts, given)
+    names = used_columns(parsed, parts, given)
     rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
     check_finite(names, columns, rows)
-    state = State(contrasts=_contrasts(contrasts, columns.frame))
+    state = State(contrasts=chosen_contrasts(contrasts, columns.frame))
     evaluator, outcome, dropped = _response(parsed, family, columns, rows, state, given["trials"])
     weight = _weight(given["weights"], evaluator)
     terms = tuple(_term(bar, evaluator, columns) for bar in parsed.rhs.bars)
@@ -92,63 +91,6 @@ def make_design(
         recipe,
         _left(formula),
     )
-
-
-def _check_arguments(parsed: Formula, weights_kind: str, allow_fixed: bool) -> None:
-    if weights_kind not in ("frequency", "precision"):
-        raise DataError(f"weights_kind= is 'frequency' or 'precision', not {weights_kind!r}")
-    if not parsed.rhs.bars and not allow_fixed:
-        raise FormulaError(
-            "the formula has no random term; add one such as (1 | group), "
-            "or fit a model without random effects elsewhere"
-        )
-
-
-def _parts(
-    parsed: Formula, family: FamilyLike, ziformula: str | None, dispformula: str | None
-) -> dict[str, tuple[Part, str]]:
-    """The right side and its text for every predictor of the family, in the family's order."""
-    texts = {"disp": dispformula, "zi": ziformula}
-    for name, text in texts.items():
-        trivial = text is None or text.replace(" ", "") == {"disp": "~1", "zi": "~0"}[name]
-        if name not in family.predictors and not trivial:
-            raise FormulaError(f"family {family.name} has no predictor for {name}formula={text!r}")
-    out: dict[str, tuple[Part, str]] = {}
-    for name in family.predictors:
-        if name == "cond":
-            out[name] = parsed.rhs, parsed.text
-            continue
-        text = texts.get(name) or "~ 1"
-        part = parse(text, one_sided=True).rhs
-        if part.bars:
-            raise FormulaError(f"random terms in {name}formula= are not available yet")
-        out[name] = part, text
-    return out
-
-
-def _used_columns(
-    parsed: Formula, parts: Mapping[str, tuple[Part, str]], given: Mapping[str, Expression | None]
-) -> tuple[str, ...]:
-    assert parsed.response is not None
-    found = [c for text in parsed.response.expressions for c in read_expression(text).columns]
-    for part, _ in parts.values():
-        found.extend(part_columns(part))
-    for bar in parsed.rhs.bars:
-        found.extend((*text_columns(bar.lhs), *bar.group))
-    for expression in given.values():
-        found.extend(expression.columns if expression else ())
-    return tuple(dict.fromkeys(found))
-
-
-def _contrasts(contrasts: Mapping[str, str] | None, frame: Frame) -> dict[str, tuple[str, Any]]:
-    out: dict[str, tuple[str, Any]] = {}
-    for name, kind in (contrasts or {}).items():
-        if name not in frame.names and "(" not in name:
-            raise DataError(f"contrasts= names {name!r}, no column{nearest(name, frame.names)}")
-        if kind not in KINDS:
-            raise DataError(f"unknown contrasts {kind!r} for {name}; known: {', '.join(KINDS)}")
-        out[name] = (kind, None)
-    return out
 
 
 def _response(
@@ -262,6 +204,4 @@ def _argument_text(role: str, expression: Expression | None) -> str | None:
 
 
 def _left(formula: str) -> str:
-    from ..formula import split_sides
-
     return split_sides(formula)[0] or ""

@@ -18,9 +18,10 @@ from jaxtyping import Float
 
 from .._errors import DataError
 from ..formula import Factor, expand
+from ._columns import Category, Numeric
 from ._contrasts import coding, full
-from ._evaluate import Block, Evaluator, State, Value
-from ._frame import Category, Numeric
+from ._evaluate import Evaluator
+from ._values import Block, State, Value
 
 MAX_COLUMNS = 100_000
 MAX_CELLS = 2_000_000_000

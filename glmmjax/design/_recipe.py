@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from .._errors import DataError
 from ..formula import Expression, Part, expand, name_expression, parse, read_expression
-from ._evaluate import Evaluator, State
+from ._evaluate import Evaluator
 from ._frame import Frame
 from ._json import decode, encode
 from ._levels import match_levels
@@ -17,6 +17,7 @@ from ._matrix import build_matrix
 from ._response import read_response
 from ._rows import Columns, check_finite, complete_rows
 from ._types import NewDesign, PredictorDesign, TermDesign
+from ._values import State
 
 VERSION = 1
 

@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float
 
 from .._errors import DataError, FormulaError
 from ..formula import Expression, Response, read_expression
-from ._evaluate import Block, Evaluator
-from ._frame import Category
+from ._columns import Category
+from ._evaluate import Evaluator
+from ._values import Block
 
 
 class FamilyLike(Protocol):

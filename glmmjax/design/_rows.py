@@ -8,8 +8,10 @@ from jaxtyping import Int
 
 from .._errors import DataError
 from ..formula import Expression, name_expression, read_expression
-from ._evaluate import Evaluator, State
-from ._frame import Column, Frame, Numeric, read_column
+from ._columns import Column, Numeric, read_column
+from ._evaluate import Evaluator
+from ._frame import Frame
+from ._values import State
 
 
 class Columns:

@@ -100,8 +100,8 @@ def constant(node: ast.expr) -> Any:
 def _replace_odd_names(text: str) -> tuple[str, dict[str, str], dict[str, str]]:
     """Put stand-ins for names that Python would not read as such: (code, names, spellings).
 
-    `^` becomes `**`, which it means in formulas. Stand-ins are for backticked names, names with dots, names outside ASCII (which Python would normalise)
-    and those of Python's keywords that begin statements.
+    `^` becomes `**`, which it means in formulas. Stand-ins are for backticked names, names with
+    dots, names outside ASCII (which Python would normalise), and Python's statement keywords.
     """
     prefix = "q"
     while prefix in text:

@@ -11,7 +11,8 @@ from design.stand_in import GAUSSIAN
 
 from glmmjax._errors import DataError
 from glmmjax.design import make_design
-from glmmjax.design._frame import Category, Frame, Numeric, labels
+from glmmjax.design._columns import Category, Numeric, labels
+from glmmjax.design._frame import Frame
 
 N = 12
 COLUMNS = {

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from formulaic import model_matrix
 
-from glmmjax.design._evaluate import Evaluator, State
+from glmmjax.design._evaluate import Evaluator
 from glmmjax.design._frame import Frame
 from glmmjax.design._matrix import build_matrix
 from glmmjax.design._rows import Columns
+from glmmjax.design._values import State
 
 FORMULAS = """
 1
