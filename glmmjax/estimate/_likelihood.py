@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..integrate import AGQ, AbstractIntegrator, Laplace, Point, approximate, origin
+from ..integrate import AbstractIntegrator, Laplace, Point, approximate, origin
 from ..integrate import laplace_value_and_grad as by_hand
 from ..model import Data, Model, Params
+from ..numeric import minimise_host
 from ._base import AbstractEstimator, Estimate, Options
-from ._coordinates import Start, find_start, stack, unstack
+from ._coordinates import Start, find_start, flat_rows, stack, unstack
+from ._reml import coefficient_covariance
 from ._search import optimise
 
 
@@ -78,6 +80,12 @@ class MarginalObjective:
             self.mode, self.best, self.code = Point(u, b), min(value, self.best), 0
         return float(value), -out[1:-1]
 
+    def coefficients(self, x: np.ndarray) -> np.ndarray:
+        """The mode of the conditional coefficients at x (REML)."""
+        self.best = np.inf
+        self(x)
+        return np.asarray(self.mode.b)
+
 
 class MaximumLikelihood(AbstractEstimator):
     """Maximise the (restricted) marginal likelihood that `integrator` gives."""
@@ -105,6 +113,8 @@ class MaximumLikelihood(AbstractEstimator):
         objective = MarginalObjective(model, data, self.integrator)
         objective.mode = start.mode
         x0 = _feasible(objective, model, x0)
+        if init is None:
+            x0 = _gentle(objective, model, data, start.T, x0)
         P, T = sum(model.columns), model.num_theta
         free = np.ones(x0.size, bool)
         if objective.reml:
@@ -114,7 +124,13 @@ class MaximumLikelihood(AbstractEstimator):
         value, _ = objective(best.x)
         x, cov = best.x.copy(), best.cov
         if objective.reml:
-            x[model.column_slice(0)] = np.asarray(objective.mode.b)
+            mode = objective.mode
+            x[model.column_slice(0)] = np.asarray(mode.b)
+            params = unstack(model, x)
+            cov = coefficient_covariance(
+                objective.coefficients, model, params, data, mode, best.x, cov
+            )
+            objective.mode = mode
         return Estimate(
             unstack(model, x), -value, cov, best.pinned, objective.mode, start, best.converged,
             _status(best, objective), best.gradient, best.min_eigenvalue, objective.code,
@@ -133,6 +149,31 @@ def _feasible(objective: MarginalObjective, model: Model, x0: np.ndarray) -> np.
     return x
 
 
+def _gentle(
+    objective: MarginalObjective, model: Model, data: Data, T: np.ndarray, x0: np.ndarray
+) -> np.ndarray:
+    """A start for zero-inflation models: the mode under a normal(0, 1) penalty on zi slopes.
+
+    Mixtures have several optima, among them degenerate ones where a zi coefficient runs to
+    infinity; the penalised mode lies in the basin of a regular one if there is one. Slopes are
+    those of standardised columns, so that the units of a covariate make no difference.
+    """
+    predictors = model.family.predictors
+    if "zi" not in predictors or model.columns[predictors.index("zi")] < 2:
+        return x0
+    cols = model.column_slice(predictors.index("zi"))
+    precision = np.zeros(x0.size)
+    precision[cols] = flat_rows(data)["X"][:, cols].var(0)
+
+    def penalised(y: np.ndarray) -> tuple[float, np.ndarray]:
+        x = x0 + T @ y
+        f, g = objective(x)
+        return f + 0.5 * float(precision @ x**2), T.T @ (g + precision * x)
+
+    s, _ = minimise_host(penalised, np.zeros(x0.size), np.eye(x0.size), tol=1e-2)
+    return x0 + T @ s.x if np.isfinite(s.f) else x0
+
+
 def _status(best, objective: MarginalObjective) -> str:
     if not np.isfinite(best.value):
         return "the log-likelihood is not finite at the starting values"
@@ -142,5 +183,3 @@ def _status(best, objective: MarginalObjective) -> str:
         return "the Hessian at the end of the search is not positive definite"
     return "the search stopped before its gradient vanished"
 
-
-__all__ = ["AGQ", "MarginalObjective", "MaximumLikelihood"]
