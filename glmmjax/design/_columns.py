@@ -79,6 +79,19 @@ def read_column(values: Any, name: str) -> Column:
     return _from_array(np.asarray(values), name)
 
 
+def read_labels(values: Any, name: str) -> Column:
+    """As `read_column`, but dates and other values of one Python type become text labels."""
+    try:
+        return read_column(values, name)
+    except DataError:
+        plain = values.to_list() if hasattr(values, "to_list") else np.asarray(values).tolist()
+        missing = [value is None or value != value for value in plain]
+        if len({type(v) for v, gone in zip(plain, missing, strict=True) if not gone}) != 1:
+            raise
+        texts = [None if gone else str(v) for v, gone in zip(plain, missing, strict=True)]
+        return factorise(texts)
+
+
 def factorise(values: Sequence[Hashable]) -> Category:
     """Labels to codes, levels sorted: text by code point, numbers by size; None is missing."""
     index: dict[Any, int] = {None: -1}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import DataError
-from ._columns import Column, read_column
+from ._columns import Column, read_column, read_labels
 
 
 class Frame:
@@ -44,6 +44,12 @@ class Frame:
                 raise DataError(f"no column {name!r} in the data{nearest(name, self.names)}")
             self._columns[name] = read_column(self._native[self._keys[name]], name)
         return self._columns[name]
+
+    def read_as_labels(self, names: Iterable[str]) -> None:
+        """Convert these columns now, as labels: they serve as nothing but grouping factors."""
+        for name in names:
+            if name in self.names and name not in self._columns:
+                self._columns[name] = read_labels(self._native[self._keys[name]], name)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

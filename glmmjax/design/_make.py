@@ -62,7 +62,8 @@ def make_design(
         role: columns.register(value, role)
         for role, value in (("weights", weights), ("offset", offset), ("trials", trials))
     }
-    names = used_columns(parsed, parts, given)
+    names, groups = used_columns(parsed, parts, given)
+    columns.frame.read_as_labels(groups)
     rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
     check_finite(names, columns, rows)
     state = State(contrasts=chosen_contrasts(contrasts, columns.frame))

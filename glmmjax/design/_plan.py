@@ -45,16 +45,19 @@ def predictor_parts(
 
 def used_columns(
     parsed: Formula, parts: Mapping[str, tuple[Part, str]], given: Mapping[str, Expression | None]
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of all columns in use, and of those which are grouping factors and nothing else."""
     assert parsed.response is not None
     found = [c for text in parsed.response.expressions for c in read_expression(text).columns]
     for part, _ in parts.values():
         found.extend(part_columns(part))
     for bar in parsed.rhs.bars:
-        found.extend((*text_columns(bar.lhs), *bar.group))
+        found.extend(text_columns(bar.lhs))
     for expression in given.values():
         found.extend(expression.columns if expression else ())
-    return tuple(dict.fromkeys(found))
+    groups = dict.fromkeys(name for bar in parsed.rhs.bars for name in bar.group)
+    names = tuple(dict.fromkeys((*found, *groups)))
+    return names, tuple(name for name in groups if name not in found)
 
 
 def chosen_contrasts(

@@ -80,6 +80,11 @@ class Recipe:
             raise DataError("the new data have no rows")
         given = self._offset(columns, offset)
         names = list(self.columns(need_response, random, given))
+        if random:
+            fixed = set(self.columns(need_response, False, given))
+            effects = {name for term in self.terms for name in text_columns(term.lhs)}
+            groups = (name for term in self.terms for name in term.group)
+            columns.frame.read_as_labels(set(groups) - fixed - effects)
         complete_rows(names, columns, rows, "raise")
         check_finite(names, columns, rows)
         evaluator = Evaluator(columns.lookup(rows), rows, self.state, learn=False)

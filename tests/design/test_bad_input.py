@@ -267,6 +267,20 @@ def test_26_kinds_of_columns(values, match):
     refused(f"column 'odd' is {match}", "y ~ odd + (1 | g)", frame(odd=values))
 
 
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, dict])
+def test_26_dates_may_still_group(kind):
+    start = datetime.date(2020, 1, 30)
+    days = [None, *(start + datetime.timedelta(days=i // 4) for i in range(1, N))]
+    data = {name: column.to_numpy() for name, column in frame().items()} | {"day": days}
+    design = make_design("y ~ x + (1 | day)", kind(data), GAUSSIAN)
+    assert design.terms[0].levels == ("2020-01-30", "2020-01-31", "2020-02-01")
+    assert design.notes == ("dropped 1 row with missing values in day (1)",)
+    kept = {name: column[1:] for name, column in data.items()}
+    new = design.recipe.apply(kind(kept))
+    np.testing.assert_array_equal(new.terms[0].codes, design.terms[0].codes)
+    refused("column 'day' is of type date", "y ~ day + (1 | day)", kind(kept))
+
+
 def test_26_polars_kinds():
     data = pl.from_pandas(frame()).with_columns(odd=pl.lit(datetime.date(2020, 1, 1)))
     refused("column 'odd' is of type date", "y ~ odd + (1 | g)", data)
