@@ -1,1 +1,235 @@
-"""Not written yet."""
+"""Can the fit be trusted? Quantities of the convergence check, one verdict, one sentence of advice.
+
+The verdict is the worst that holds of
+
+    failed    the search did not reach a maximum: estimates are not the maximum likelihood ones
+    suspect   a maximum was reached, but something about it is not as it should be
+    singular  a variance is zero, or a covariance matrix rank deficient: a legitimate maximum
+    ok
+
+Diagnosing never raises and costs far less than a small fit.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from ..numeric import MESSAGES
+from . import _numbers
+
+if TYPE_CHECKING:
+    from ._fit import Fit
+
+GRADIENT = 1e-5  # standard errors from the optimum
+EIGENVALUE = 1e-6  # of the Hessian in coordinates where 1 is ordinary
+BIG = 10.0  # on the link scale, over the range of the column: odds of e^10
+VAST = 100.0  # a standard error that says the data know nothing about the coefficient
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """The convergence check.
+
+    verdict, advice: "ok", "singular", "suspect" or "failed", and one sentence on what to do.
+    separation: a message if a coefficient is running off to infinity, else "".
+    notes: other findings, one sentence each.
+    status: how the search ended, in words.
+    gradient: sqrt(g' H^-1 g), the distance to the maximum in standard errors.
+    min_eigenvalue: of minus the log-likelihood's Hessian in the search's coordinates, in which
+        1 is ordinary; NaN if no parameter was free.
+    condition: of the correlation matrix of the estimates.
+    boundary: entries of the factors that are zero, `sd:<group>:<effect>`.
+    relative_sd: the smallest sd of a random effect, relative to the size that matters (below
+        1e-4 it counts as zero); NaN without random effects.
+    max_coefficient: largest |coefficient| x range of its column, on the link scale.
+    mode: worst result of the searches for the units' modes, in words.
+    """
+
+    verdict: str
+    advice: str
+    separation: str
+    notes: tuple[str, ...]
+    converged: bool
+    status: str
+    gradient: float
+    min_eigenvalue: float
+    condition: float
+    boundary: tuple[str, ...]
+    relative_sd: float
+    max_coefficient: float
+    mode: str
+    evaluations: int
+    iterations: int
+    dtype: str
+    device: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        rows = {
+            "verdict": self.verdict,
+            "advice": self.advice,
+            "status": self.status,
+            "scaled gradient": f"{self.gradient:.2g}",
+            "smallest eigenvalue": f"{self.min_eigenvalue:.2g}",
+            "condition": f"{self.condition:.2g}",
+            "on the boundary": ", ".join(self.boundary) or "nothing",
+            "smallest relative sd": f"{self.relative_sd:.2g}",
+            "largest coefficient": f"{self.max_coefficient:.2g} (on the link scale)",
+            "modes": self.mode,
+            "evaluations": f"{self.evaluations} in {self.iterations} iterations",
+            "computed in": f"{self.dtype} on {self.device}",
+            "seconds": ", ".join(f"{k} {v:.3f}" for k, v in self.seconds.items()),
+        }
+        width = max(map(len, rows))
+        lines = [f"{name:<{width}}  {text}" for name, text in rows.items()]
+        lines += [text for text in (self.separation, *self.notes) if text]
+        return "\n".join(lines)
+
+
+def diagnose(fit: "Fit") -> Diagnostics:
+    """Diagnose a fit; cheap enough to be done at every fit."""
+    e = fit.estimate
+    boundary = _boundary(fit)
+    effect = _effect_sizes(fit)
+    separation, notes = _runaway(fit, effect)
+    doubts = _doubts(fit)
+    verdict, advice = _verdict(fit, boundary, separation, doubts)
+    mode = MESSAGES.get(e.result, f"code {e.result}")
+    array = fit.data.buckets[0].X
+    return Diagnostics(
+        verdict, advice, separation, (*doubts, *notes), fit.converged, e.status,
+        float(e.gradient), float(e.min_eigenvalue), _condition(e.cov), boundary,
+        _relative_sd(fit), float(np.max(effect[0], initial=0.0)), mode,
+        int(e.evaluations), int(e.iterations), str(array.dtype), _device(array), dict(fit.seconds),
+    )  # fmt: skip
+
+
+def _verdict(
+    fit: "Fit", boundary: tuple[str, ...], separation: str, doubts: tuple[str, ...]
+) -> tuple[str, str]:
+    e = fit.estimate
+    if not (fit.converged and math.isfinite(fit.loglik)):
+        return "failed", (
+            f"The fit did not converge ({e.status}); do not use it: simplify the random effects, "
+            "rescale or drop columns, or give start= values"
+        )
+    if separation or doubts:
+        return "suspect", separation or doubts[0]
+    if boundary:
+        return "singular", (
+            f"The fit is singular: {', '.join(boundary)} estimated as zero; estimates are the "
+            "maximum, but a simpler random part would say the same"
+        )
+    return "ok", "The search converged to a proper maximum; nothing needs to be done"
+
+
+def _doubts(fit: "Fit") -> tuple[str, ...]:
+    """What is wrong with a maximum that was reached."""
+    e, found = fit.estimate, []
+    if e.result:
+        found.append(
+            "The mode of some unit was not found exactly "
+            f"({MESSAGES.get(e.result, e.result)}); compare with another start="
+        )
+    if e.gradient > GRADIENT:
+        found.append(
+            f"The search stopped {e.gradient:.1g} standard errors from the maximum; refit with "
+            "start= from this fit, or rescale columns"
+        )
+    if 0 < e.min_eigenvalue < EIGENVALUE:
+        found.append(
+            "The log-likelihood is nearly flat in some direction: the data can hardly tell some "
+            "parameters apart; simplify the model"
+        )
+    return tuple(found)
+
+
+def _boundary(fit: "Fit") -> tuple[str, ...]:
+    """Effects whose column of the factor is zero."""
+    start, found = len(fit.estimate.params.beta), []
+    for term, at, entries in _numbers.factor_blocks(fit):
+        pinned = fit.estimate.pinned[start + at.start : start + at.stop]
+        found += [
+            f"sd:{term.group}:{term.effects[i]}"
+            for (i, j), zero in zip(entries, pinned, strict=True)
+            if zero and i == j
+        ]
+    return tuple(found)
+
+
+def _relative_sd(fit: "Fit") -> float:
+    """The smallest diagonal entry of a factor, relative to the scale on which it matters."""
+    theta = np.asarray(fit.estimate.params.theta, float)
+    unit = np.asarray(fit.estimate.start.effect_sd, float)
+    ratios = [
+        abs(theta[at][k]) / unit[at][k]
+        for _, at, entries in _numbers.factor_blocks(fit)
+        for k, (i, j) in enumerate(entries)
+        if i == j
+    ]
+    return float(min(ratios, default=math.nan))
+
+
+def _condition(cov: np.ndarray) -> float:
+    """Condition number of the estimates' correlation matrix; NaN if there is none."""
+    live = np.isfinite(np.diag(cov)) & (np.diag(cov) > 0)
+    if not live.any():
+        return math.nan
+    sub = cov[np.ix_(live, live)]
+    root = np.sqrt(np.diag(sub))
+    correlation = sub / np.outer(root, root)
+    if not np.isfinite(correlation).all():
+        return math.nan
+    eigenvalues = np.linalg.eigvalsh(correlation)
+    return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else math.inf
+
+
+def _effect_sizes(fit: "Fit") -> tuple[Float[np.ndarray, "P"], Float[np.ndarray, "P"]]:
+    """(|coefficient|, its standard error), each times the range of its column.
+
+    A coefficient by itself has the unit of its column; over the column's range it is a distance
+    on the link scale. A constant column counts by its size.
+    """
+    span = np.concatenate([
+        np.where(np.ptp(p.X, axis=0) > 0, np.ptp(p.X, axis=0), np.abs(p.X[0]))
+        for p in fit.design.predictors
+    ])  # fmt: skip
+    beta = np.abs(np.asarray(fit.estimate.params.beta, float))
+    return beta * span, _numbers.se(fit)[: beta.size] * span
+
+
+def _runaway(fit: "Fit", effect: tuple[np.ndarray, np.ndarray]) -> tuple[str, tuple[str, ...]]:
+    """(separation message or "", notes on a dispersion that runs away).
+
+    At complete separation the likelihood rises for ever: the search stops where it is flat, with
+    a coefficient far out and a standard error as large or larger (Hauck & Donner 1977).
+    """
+    from ._engine import coefficient_names
+
+    if fit.family.support not in ("binomial", "count"):
+        return "", ()
+    size, error = effect
+    far = (size > BIG) & ~(error < size / 2)
+    lost = far | (error > VAST)
+    names = coefficient_names(fit.design)
+    component = [p.name for p in fit.design.predictors for _ in p.names]
+    running = [repr(names[i]) for i in np.flatnonzero(lost) if component[i] != "disp"]
+    notes = [
+        f"{names[i]!r} runs off to infinity: the dispersion reaches its limit, where a simpler "
+        "family (Poisson for a negative binomial) fits as well"
+        for i in np.flatnonzero(lost)
+        if component[i] == "disp"
+    ]
+    if not running:
+        return "", tuple(notes)
+    return (
+        f"Separation suspected: {', '.join(running)} run off to infinity with a huge standard "
+        "error; do not use their Wald tests, and merge or drop the levels that predict perfectly"
+    ), tuple(notes)
+
+
+def _device(array) -> str:
+    return ", ".join(sorted(str(d) for d in array.devices())) if hasattr(array, "devices") else ""

@@ -9,7 +9,6 @@ and their standard errors follow by the delta method.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -149,40 +148,46 @@ def _delta_se(theta: np.ndarray, entries, q: int, pairs, cov: np.ndarray) -> np.
     return np.sqrt(np.where(variance > 0, variance, np.nan))
 
 
-def variances(fit: "Fit") -> Iterator[Variance]:
+def variances(fit: "Fit") -> list[Variance]:
     """Every sd and correlation, term by term in the order of the formula, and the residual sd."""
+    return [row for term in term_variances(fit) for row in term]
+
+
+def term_variances(fit: "Fit") -> list[list[Variance]]:
+    """The rows of `variances`, a list for each term: its sds, then its correlations."""
     P = len(fit.estimate.params.beta)
-    theta_all = np.asarray(fit.estimate.params.theta, float)
-    for term, at, entries in factor_blocks(fit):
-        q, names = len(term.effects), term.effects
-        full = len(entries) > q
-        pairs = [(i, j) for j in range(q) for i in range(j + 1, q)] if full else []
-        theta = theta_all[at]
-        cov = fit.estimate.cov[P + at.start : P + at.stop, P + at.start : P + at.stop]
-        Lam = factor(theta, entries, q)
-        value = _sds_and_correlations(Lam, pairs)
-        error = _delta_se(theta, entries, q, pairs, cov)
-        Sigma = Lam @ Lam.T
-        for i in range(q):
-            yield Variance(
-                term.component, term.group, names[i], None,
-                float(Sigma[i, i]), float(value[i]), float(error[i]),
-            )  # fmt: skip
-        for k, (i, j) in enumerate(pairs, start=q):
-            yield Variance(
-                term.component, term.group, names[j], names[i],
-                float(Sigma[i, j]), float(value[k]), float(error[k]),
-            )  # fmt: skip
-    yield from _residual(fit)
+    theta, cov = np.asarray(fit.estimate.params.theta, float), fit.estimate.cov[P:, P:]
+    out = [
+        _term_rows(term, theta[at], entries, cov[at, at])
+        for term, at, entries in factor_blocks(fit)
+    ]
+    residual = _residual(fit)
+    return [*out, [residual]] if residual else out
 
 
-def _residual(fit: "Fit") -> Iterator[Variance]:
+def _term_rows(term: "TermDesign", theta: np.ndarray, entries, cov: np.ndarray) -> list[Variance]:
+    q, names = len(term.effects), term.effects
+    pairs = [(i, j) for j in range(q) for i in range(j + 1, q)] if len(entries) > q else []
+    Lam = factor(theta, entries, q)
+    Sigma = Lam @ Lam.T
+    where = [(i, i) for i in range(q)] + pairs
+    value, error = (
+        _sds_and_correlations(Lam, pairs), _delta_se(theta, entries, q, pairs, cov)
+    )  # fmt: skip
+    return [
+        Variance(
+            term.component, term.group, names[j], None if i == j else names[i],
+            float(Sigma[i, j]), float(value[k]), float(error[k]),
+        )
+        for k, (i, j) in enumerate(where)
+    ]  # fmt: skip
+
+
+def _residual(fit: "Fit") -> Variance | None:
     """The residual sd of a Gaussian model whose dispersion is one number."""
-    if fit.family.name != "gaussian":
-        return
     sigma = dispersion(fit)
-    if not math.isfinite(sigma):
-        return
+    if fit.family.name != "gaussian" or not math.isfinite(sigma):
+        return None
     names = [p.name for p in fit.design.predictors for _ in p.names]
     error = sigma * float(se(fit)[names.index("disp")])
-    yield Variance("cond", "Residual", "", None, sigma**2, sigma, error)
+    return Variance("cond", "Residual", "", None, sigma**2, sigma, error)

@@ -91,7 +91,7 @@ def varcorr(fit: "Fit") -> "pd.DataFrame":
     """
     import pandas as pd
 
-    rows = list(_numbers.variances(fit))
+    rows = _numbers.variances(fit)
     return pd.DataFrame(
         {
             "component": _text(r.component for r in rows),
@@ -137,7 +137,7 @@ def tidy(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
     table, z = _numbers.coefficients(fit), quantile(level)
     bare = [n if c == "cond" else n[len(c) + 1 :] for n, c in
             zip(table.names, table.components, strict=True)]  # fmt: skip
-    rows = list(_numbers.variances(fit))
+    rows = _numbers.variances(fit)
     k, nothing = len(bare), np.full(len(rows), np.nan)
     statistic = table.value / table.se
 
