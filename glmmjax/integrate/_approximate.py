@@ -121,8 +121,9 @@ def unit_correction(
     lead = u[: J * q].reshape(J, q, 1, 1)
     move = step[:, :, None, :] - shift[:, :, :, None]  # J q A k
     prior = -(move * (lead + 0.5 * move)).sum(1)
-    block = logsumexp(by_block + prior + logw + 0.5 * (z**2).sum(1), axis=-1)  # J A
-    ub = u[J * q :]
+    weight = (logw + 0.5 * (z**2).sum(1))[None, None]
+    block = logsumexp(by_block + prior + weight, axis=-1)  # J A
+    ub = u[None, J * q :]
     border = -(xb * (ub + 0.5 * xb)).sum(1) + 0.5 * (zb**2).sum(1) + logwb
     return logsumexp(block.sum(0) + border)
 
