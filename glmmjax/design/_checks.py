@@ -39,7 +39,7 @@ def check_terms(
                 f"grouping factor {term.group} has one level for each of the {rows} rows; "
                 "its effect cannot be told from the residual"
             )
-        if levels * effects >= rows:
+        if levels * effects > rows:
             raise DataError(
                 f"the term ({' + '.join(term.effects)} | {term.group}) has {levels * effects} "
                 f"random effects for {rows} rows; the residual variance cannot be estimated"

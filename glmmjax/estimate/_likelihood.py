@@ -1,7 +1,9 @@
 """Maximum likelihood (and REML) by any integrator: exact gradients inside, a host search outside."""
 
+import math
 import time
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,40 +53,49 @@ def _program(model: Model, structure, integrator: AbstractIntegrator):
 
 
 class MarginalObjective:
-    """Minus the log-likelihood of stacked parameters, warm-started at the last good mode."""
+    """Minus the log-likelihood of stacked parameters, warm-started at the last good mode.
+
+    Called some dozens of times a fit, each a fraction of a millisecond for small data: it keeps
+    flat tuples, because building and reading containers would cost as much as the model.
+    """
 
     def __init__(self, model: Model, data: Data, integrator: AbstractIntegrator):
         leaves, structure = jax.tree.flatten(data)
         self.leaves = tuple(leaves)
         self.run = _program(model, structure, integrator)
-        self.reml = getattr(integrator, "reml", False)
+        self.reml = bool(getattr(integrator, "reml", False))
         self.model, self.data = model, data
-        self.mode: Point | None = None
+        self.u: tuple[Any, ...] | None = None
+        self.b: Any = None
         self.best, self.code = np.inf, 0
 
-    def begin(self, x: np.ndarray) -> None:
-        """Forget the warm start."""
-        self.mode, self.best = origin(self.model, unstack(self.model, x), self.data, self.reml), np.inf
-        self.mode = Point(self.mode.u, jnp.asarray(self.mode.b))
+    def begin(self, x: np.ndarray, mode: Point | None = None) -> None:
+        """Search modes from `mode`, or from the origin."""
+        if mode is None:
+            mode = origin(self.model, unstack(self.model, x), self.data, self.reml)
+        self.u, self.b, self.best = mode.u, jnp.asarray(mode.b), np.inf
+
+    @property
+    def mode(self) -> Point:
+        """Where the last good search ended."""
+        return Point(self.u, self.b)
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        if self.mode is None:
-            self.begin(x)
-        out, u, b = self.run(x, self.leaves, self.mode.u, self.mode.b)
+        out, u, b = self.run(x, self.leaves, self.u, self.b)
         out = np.asarray(out)
-        value, code = -out[0], int(out[-1])
-        if code or not np.isfinite(value):
+        value, code = -float(out[0]), int(out[-1])
+        if code or not math.isfinite(value):
             self.code = code
-            return np.inf, -out[1:-1]
+            return math.inf, -out[1:-1]
         if value <= self.best + 1.0:  # never warm-start from a point the search is far above
-            self.mode, self.best, self.code = Point(u, b), min(value, self.best), 0
-        return float(value), -out[1:-1]
+            self.u, self.b, self.best, self.code = u, b, min(value, self.best), 0
+        return value, -out[1:-1]
 
     def coefficients(self, x: np.ndarray) -> np.ndarray:
         """The mode of the conditional coefficients at x (REML)."""
         self.best = np.inf
         self(x)
-        return np.asarray(self.mode.b)
+        return np.asarray(self.b)
 
 
 class MaximumLikelihood(AbstractEstimator):
@@ -111,7 +122,7 @@ class MaximumLikelihood(AbstractEstimator):
         start = find_start(model, data) if start is None else start
         x0 = stack(start.params if init is None else init)
         objective = MarginalObjective(model, data, self.integrator)
-        objective.mode = start.mode
+        objective.begin(x0, start.mode)
         x0 = _feasible(objective, model, x0)
         if init is None:
             x0 = _gentle(objective, model, data, start.T, x0)
@@ -130,7 +141,7 @@ class MaximumLikelihood(AbstractEstimator):
             cov = coefficient_covariance(
                 objective.coefficients, model, params, data, mode, best.x, cov
             )
-            objective.mode = mode
+            objective.begin(best.x, mode)
         return Estimate(
             unstack(model, x), -value, cov, best.pinned, objective.mode, start, best.converged,
             _status(best, objective), best.gradient, best.min_eigenvalue, objective.code,
