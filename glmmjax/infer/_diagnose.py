@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 
 GRADIENT = 1e-5  # standard errors from the optimum
 EIGENVALUE = 1e-6  # of the Hessian in coordinates where 1 is ordinary
-BIG = 10.0  # on the link scale, over the range of the column: odds of e^10
-VAST = 100.0  # a standard error that says the data know nothing about the coefficient
+# Predictors at which a probability is within about 5e-5 of 0 or 1.
+EDGES = {
+    "logit": (-10.0, 10.0),
+    "probit": (-4.0, 4.0),
+    "cloglog": (-10.0, 2.5),
+    "cauchit": (-7e3, 7e3),
+    "log": (-10.0, math.inf),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Diagnostics:
     boundary: entries of the factors that are zero, `sd:<group>:<effect>`.
     relative_sd: the smallest sd of a random effect, relative to the size that matters (below
         1e-4 it counts as zero); NaN without random effects.
-    max_coefficient: largest |coefficient| x range of its column, on the link scale.
+    max_coefficient: largest |coefficient| of the mean x range of its column, on the link scale.
     mode: worst result of the searches for the units' modes, in words.
     """
 
@@ -85,7 +91,7 @@ class Diagnostics:
         }
         width = max(map(len, rows))
         lines = [f"{name:<{width}}  {text}" for name, text in rows.items()]
-        lines += [text for text in (self.separation, *self.notes) if text]
+        lines += [text for text in (self.separation, *self.notes) if text not in self.advice]
         return "\n".join(lines)
 
 
@@ -93,16 +99,16 @@ def diagnose(fit: "Fit") -> Diagnostics:
     """Diagnose a fit; cheap enough to be done at every fit."""
     e = fit.estimate
     boundary = _boundary(fit)
-    effect = _effect_sizes(fit)
-    separation, notes = _runaway(fit, effect)
-    doubts = _doubts(fit)
+    effects = _effect_sizes(fit)
+    runaways = _runaways(fit, effects)
+    separation, doubts = _separation(runaways), _doubts(fit)
     verdict, advice = _verdict(fit, boundary, separation, doubts)
     mode = MESSAGES.get(e.result, f"code {e.result}")
     array = fit.data.buckets[0].X
     return Diagnostics(
-        verdict, advice, separation, (*doubts, *notes), fit.converged, e.status,
+        verdict, advice, separation, (*doubts, *_limits(runaways)), fit.converged, e.status,
         float(e.gradient), float(e.min_eigenvalue), _condition(e.cov), boundary,
-        _relative_sd(fit), float(np.max(effect[0], initial=0.0)), mode,
+        _relative_sd(fit), float(np.max(effects[0][0], initial=0.0)), mode,
         int(e.evaluations), int(e.iterations), str(array.dtype), _device(array), dict(fit.seconds),
     )  # fmt: skip
 
@@ -112,6 +118,8 @@ def _verdict(
 ) -> tuple[str, str]:
     e = fit.estimate
     if not (fit.converged and math.isfinite(fit.loglik)):
+        if separation:
+            return "failed", f"The fit did not converge. {separation}"
         return "failed", (
             f"The fit did not converge ({e.status}); do not use it: simplify the random effects, "
             "rescale or drop columns, or give start= values"
@@ -129,6 +137,8 @@ def _verdict(
 def _doubts(fit: "Fit") -> tuple[str, ...]:
     """What is wrong with a maximum that was reached."""
     e, found = fit.estimate, []
+    if not fit.converged:
+        return ()
     if e.result:
         found.append(
             "The mode of some unit was not found exactly "
@@ -187,48 +197,80 @@ def _condition(cov: np.ndarray) -> float:
     return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else math.inf
 
 
-def _effect_sizes(fit: "Fit") -> tuple[Float[np.ndarray, "P"], Float[np.ndarray, "P"]]:
-    """(|coefficient|, its standard error), each times the range of its column.
+def _effect_sizes(fit: "Fit") -> list[tuple[Float[np.ndarray, "P"], Float[np.ndarray, "P"]]]:
+    """For each predictor (|coefficient|, standard error), times the range of the column.
 
     A coefficient by itself has the unit of its column; over the column's range it is a distance
     on the link scale. A constant column counts by its size.
     """
-    span = np.concatenate([
-        np.where(np.ptp(p.X, axis=0) > 0, np.ptp(p.X, axis=0), np.abs(p.X[0]))
-        for p in fit.design.predictors
-    ])  # fmt: skip
-    beta = np.abs(np.asarray(fit.estimate.params.beta, float))
-    return beta * span, _numbers.se(fit)[: beta.size] * span
+    beta, error, at, out = np.asarray(fit.estimate.params.beta, float), _numbers.se(fit), 0, []
+    for p in fit.design.predictors:
+        span = np.ptp(p.X, axis=0)
+        span = np.where(span > 0, span, np.abs(p.X[0]))
+        part = slice(at, at + len(p.names))
+        out.append((np.abs(beta[part]) * span, error[part] * span))
+        at = part.stop
+    return out
 
 
-def _runaway(fit: "Fit", effect: tuple[np.ndarray, np.ndarray]) -> tuple[str, tuple[str, ...]]:
-    """(separation message or "", notes on a dispersion that runs away).
+def _runaways(fit: "Fit", effects) -> dict[str, list[str]]:
+    """Names of the coefficients of each component that run off to infinity.
 
-    At complete separation the likelihood rises for ever: the search stops where it is flat, with
-    a coefficient far out and a standard error as large or larger (Hauck & Donner 1977).
+    At complete separation the likelihood rises for ever. The search stops where it is flat: with
+    rows at the edge of what the link can tell from certainty, and a coefficient that is large
+    while its standard error is of the same order or beyond (Hauck & Donner 1977). Both are asked
+    for, since an intercept far outside the data may be as large and uncertain for good reasons.
     """
-    from ._engine import coefficient_names
+    beta, at, found = np.asarray(fit.estimate.params.beta, float), 0, {}
+    for p, (size, error) in zip(fit.design.predictors, effects, strict=True):
+        edges = _edges(fit, p.name)
+        part = beta[at : at + len(p.names)]
+        at += len(p.names)
+        eta = p.offset + p.X @ part
+        if edges is None or not eta.size or (eta.min() > edges[0] and eta.max() < edges[1]):
+            continue
+        lost = (size > min(-edges[0], edges[1])) & ~(error < size / 2)
+        names = [repr(p.names[i]) for i in np.flatnonzero(lost)]
+        if names:
+            found[p.name] = names
+    return found
 
-    if fit.family.support not in ("binomial", "count"):
-        return "", ()
-    size, error = effect
-    far = (size > BIG) & ~(error < size / 2)
-    lost = far | (error > VAST)
-    names = coefficient_names(fit.design)
-    component = [p.name for p in fit.design.predictors for _ in p.names]
-    running = [repr(names[i]) for i in np.flatnonzero(lost) if component[i] != "disp"]
-    notes = [
-        f"{names[i]!r} runs off to infinity: the dispersion reaches its limit, where a simpler "
-        "family (Poisson for a negative binomial) fits as well"
-        for i in np.flatnonzero(lost)
-        if component[i] == "disp"
-    ]
-    if not running:
-        return "", tuple(notes)
+
+def _edges(fit: "Fit", component: str) -> tuple[float, float] | None:
+    """Predictors beyond which the mean is as good as at the end of its range; None without."""
+    if component == "zi":
+        return EDGES["logit"]
+    if component == "disp":
+        return EDGES["logit"] if fit.family.support == "count" else None
+    if fit.family.support == "count":
+        return (EDGES["log"][0], math.inf) if fit.family.link.name == "log" else None
+    return EDGES.get(fit.family.link.name) if fit.family.support == "binomial" else None
+
+
+def _separation(runaways: dict[str, list[str]]) -> str:
+    """The message about coefficients that run away, or ""."""
+    if "cond" in runaways:
+        return (
+            f"Separation suspected in {', '.join(runaways['cond'])}: the likelihood rises for "
+            "ever, so estimate and Wald test mean nothing; merge or drop the levels that predict "
+            "the response perfectly"
+        )
+    if "zi" in runaways:
+        return (
+            f"Separation suspected in zi: {', '.join(runaways['zi'])}: the probability of an extra "
+            "zero runs to 0 or 1; simplify ziformula= or leave it out"
+        )
+    return ""
+
+
+def _limits(runaways: dict[str, list[str]]) -> tuple[str, ...]:
+    """A note on a dispersion that runs to the end of its range."""
+    if "disp" not in runaways:
+        return ()
     return (
-        f"Separation suspected: {', '.join(running)} run off to infinity with a huge standard "
-        "error; do not use their Wald tests, and merge or drop the levels that predict perfectly"
-    ), tuple(notes)
+        "The dispersion runs to the end of its range, where the family becomes a simpler one "
+        "(Poisson for a negative binomial) that fits as well",
+    )
 
 
 def _device(array) -> str:

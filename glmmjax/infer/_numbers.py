@@ -191,3 +191,15 @@ def _residual(fit: "Fit") -> Variance | None:
     names = [p.name for p in fit.design.predictors for _ in p.names]
     error = sigma * float(se(fit)[names.index("disp")])
     return Variance("cond", "Residual", "", None, sigma**2, sigma, error)
+
+
+def interval(row: Variance, z: float) -> tuple[float, float]:
+    """Wald interval of an sd on the log scale, of a correlation on Fisher's z scale; NaN at 0."""
+    value, error = row.sdcor, row.se
+    defined = value > 0 if row.var2 is None else abs(value) < 1
+    if not (math.isfinite(error) and defined):
+        return math.nan, math.nan
+    if row.var2 is None:
+        return value * math.exp(-z * error / value), value * math.exp(z * error / value)
+    half = z * error / (1 - value**2)
+    return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)

@@ -99,8 +99,8 @@ def numbers(values: Iterable[float], digits: int = 4) -> list[str]:
     if not size:
         return [_plain(v, 0) for v in values]
     low, high = min(size), max(size)
-    if high >= 1e7 or high < 1e-4:
-        return [f"{v:.{digits - 1}e}" if math.isfinite(v) else _plain(v, 0) for v in values]
+    if high >= 1e7 or high < 1e-4 or high > 1e5 * low:
+        return [f"{v:.{digits}g}" if math.isfinite(v) else _plain(v, 0) for v in values]
     low = max(low, high * 1e-3)  # a tiny value among large ones must not widen the column
     decimals = max(0, min(8, digits - 1 - math.floor(math.log10(low))))
     return [_plain(v, decimals) for v in values]

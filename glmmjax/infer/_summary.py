@@ -204,5 +204,5 @@ def _convergence(fit: "Fit") -> tuple[str, ...]:
         f"  {d.evaluations} evaluations, scaled gradient {d.gradient:.1e}, "
         f"smallest eigenvalue {d.min_eigenvalue:.1e}",
     ]
-    said = [text for text in (d.separation, *d.notes) if text and text != d.advice]
+    said = [text for text in (d.separation, *d.notes) if text and text not in d.advice]
     return (*lines, *(f"  {text}" for text in said))

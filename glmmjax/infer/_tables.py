@@ -1,5 +1,7 @@
 """Tables of a fit: coefficients, covariances, variances, and the three tidy frames."""
 
+import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -129,8 +131,8 @@ def tidy(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
 
     Columns component, group, term, estimate, std_error, statistic, p_value, conf_low, conf_high.
     Coefficients first (group missing, names without the component's prefix), then `sd:<effect>`
-    and `cor:<effect>:<effect>` of each group with delta-method standard errors but no test: a
-    variance is no parameter for a z statistic.
+    and `cor:<effect>:<effect>` of each group with delta-method standard errors and intervals made
+    on the log (sd) or Fisher z (correlation) scale, but no test: zero lies on the boundary.
     """
     import pandas as pd
 
@@ -138,23 +140,24 @@ def tidy(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
     bare = [n if c == "cond" else n[len(c) + 1 :] for n, c in
             zip(table.names, table.components, strict=True)]  # fmt: skip
     rows = _numbers.variances(fit)
-    k, nothing = len(bare), np.full(len(rows), np.nan)
+    k, nothing = len(bare), [math.nan] * len(rows)
     statistic = table.value / table.se
+    ends = [_numbers.interval(r, z) for r in rows]
 
-    def column(fixed: np.ndarray, random: np.ndarray = nothing) -> np.ndarray:
-        return np.concatenate([fixed, random])
+    def column(fixed: np.ndarray, random: Sequence[float] = nothing) -> np.ndarray:
+        return np.concatenate([fixed, np.asarray(random, float)])
 
     return pd.DataFrame(
         {
             "component": _text([*table.components, *(r.component for r in rows)]),
             "group": _text([*([None] * k), *(r.group for r in rows)]),
             "term": _text([*bare, *map(_variance_name, rows)]),
-            "estimate": column(table.value, np.array([r.sdcor for r in rows])),
-            "std_error": column(table.se, np.array([r.se for r in rows])),
+            "estimate": column(table.value, [r.sdcor for r in rows]),
+            "std_error": column(table.se, [r.se for r in rows]),
             "statistic": column(statistic),
             "p_value": column(_numbers.two_sided(statistic)),
-            "conf_low": column(table.value - z * table.se),
-            "conf_high": column(table.value + z * table.se),
+            "conf_low": column(table.value - z * table.se, [low for low, _ in ends]),
+            "conf_high": column(table.value + z * table.se, [high for _, high in ends]),
         }
     )
 

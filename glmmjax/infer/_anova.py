@@ -1,0 +1,133 @@
+"""Likelihood-ratio tests of nested models.
+
+For nested models with maximised log-likelihoods l0 <= l1 and d more parameters in the larger one,
+2 (l1 - l0) is asymptotically chi-squared with d degrees of freedom under the smaller model (Wilks
+1938). If the smaller model puts a variance at zero, the limit is a mixture with smaller tails
+(Self & Liang 1987) and the p-value printed here is too large, by up to a factor of two for one
+variance: it errs on the safe side.
+"""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._errors import DataError, NotSupportedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ._fit import Fit
+
+
+def anova(*fits: "Fit") -> "pd.DataFrame":
+    """Likelihood-ratio table of nested models fitted to the same data.
+
+    One row a model, from the smallest to the largest: columns npar, aic, bic, loglik, deviance
+    (-2 loglik), and, against the row above, chisq, df and pvalue (missing in the first row and
+    where df is 0). The index says what distinguishes the models. That the models are nested is
+    for the caller to know.
+
+    Raises DataError if the rows, the response or the weights differ, and NotSupportedError if
+    the likelihoods cannot be compared: other approximations, REML beside ML, or REML with
+    different fixed effects.
+    """
+    import pandas as pd
+
+    from ._fit import Fit
+
+    if len(fits) < 2 or not all(isinstance(f, Fit) for f in fits):
+        raise DataError("anova compares two or more fits: anova(smaller, larger, ...)")
+    for other in fits[1:]:
+        _check_data(fits[0], other)
+        _check_likelihood(fits[0], other)
+    fits = tuple(sorted(fits, key=lambda f: f.df_model))
+    loglik = np.array([f.loglik for f in fits])
+    npar = np.array([f.df_model for f in fits])
+    chisq = np.r_[np.nan, np.maximum(2 * np.diff(loglik), 0.0)]
+    df = np.r_[np.nan, np.diff(npar).astype(float)]
+    chisq[df == 0] = np.nan
+    return pd.DataFrame(
+        {
+            "npar": npar,
+            "aic": [f.aic for f in fits],
+            "bic": [f.bic for f in fits],
+            "loglik": loglik,
+            "deviance": -2 * loglik,
+            "chisq": chisq,
+            "df": df,
+            "pvalue": chi2_tail(chisq, df),
+        },
+        index=pd.Index(_labels(fits), name="model"),
+    )
+
+
+def chi2_tail(x: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """P(chi2_df > x), elementwise; NaN where either is."""
+    from scipy.special import gammaincc
+
+    return np.asarray(gammaincc(df / 2, x / 2), float)
+
+
+def _check_data(a: "Fit", b: "Fit") -> None:
+    """The same rows, response and weights, or an error that says which differ."""
+    if a.nobs != b.nobs:
+        raise DataError(
+            f"the fits use {a.nobs} and {b.nobs} rows: a likelihood-ratio test needs the same "
+            "rows in all; drop the rows with missing values first"
+        )
+    if a.design.y.shape != b.design.y.shape or not np.array_equal(a.design.y, b.design.y):
+        raise DataError("the fits have different responses, so their likelihoods do not compare")
+    weights = (a.settings.weights_kind, b.settings.weights_kind)
+    if weights[0] != weights[1] or not np.array_equal(a.design.weight, b.design.weight):
+        raise DataError("the fits have different weights, so their likelihoods do not compare")
+
+
+def _check_likelihood(a: "Fit", b: "Fit") -> None:
+    """The same kind of likelihood, or an error that says what to do."""
+    if a.reml != b.reml:
+        raise NotSupportedError(
+            "one fit is by REML and one by maximum likelihood: refit with reml=False"
+        )
+    if a.reml and not _same_fixed_effects(a, b):
+        raise NotSupportedError(
+            "REML likelihoods of models with different fixed effects are not comparable: refit "
+            "both with reml=False"
+        )
+    if _approximation(a) != _approximation(b):
+        raise NotSupportedError(
+            f"the likelihoods are approximated differently ({_approximation(a)} and "
+            f"{_approximation(b)}): fit both with the same method= and nodes="
+        )
+
+
+def _approximation(fit: "Fit") -> str:
+    """Which integral was maximised; Laplace's is exact for a Gaussian with identity link."""
+    if fit.family.name == "gaussian" and fit.family.link.name == "identity":
+        return "exact"
+    return f"agq with {fit.settings.nodes} nodes" if fit.method == "agq" else fit.method
+
+
+def _same_fixed_effects(a: "Fit", b: "Fit") -> bool:
+    """The same conditional columns; another basis of their span would shift the REML value."""
+    first, second = a.design.predictors[0], b.design.predictors[0]
+    return first.names == second.names and np.array_equal(first.X, second.X)
+
+
+def _labels(fits: tuple["Fit", ...]) -> list[str]:
+    """Formulas, with whatever else distinguishes the fits, numbered if nothing does."""
+    parts = [
+        {
+            "": f.settings.formula,
+            "zi ": f.settings.ziformula or "~ 0",
+            "disp ": f.settings.dispformula or "~ 1",
+            "family ": repr(f.family),
+        }
+        for f in fits
+    ]
+    keep = [k for k in parts[0] if k == "" or any(p[k] != q[k] for p, q in pairwise(parts))]
+    labels = [", ".join(k + p[k] for k in keep) for p in parts]
+    return [
+        label if labels.count(label) == 1 else f"{label} ({i})"
+        for i, label in enumerate(labels, start=1)
+    ]
