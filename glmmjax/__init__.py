@@ -14,7 +14,7 @@ _HOME = {
     "AGQ": "integrate", "Laplace": "integrate", "marginal": "integrate",
     "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "load": "infer._store", "Fit": "infer",
-    "build": "api", "glmm": "api", "lmm": "api",
+    "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ConvergenceWarning": "_errors", "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
     "NotSupportedError": "_errors", "PrecisionError": "_errors", "PrecisionWarning": "_errors",
@@ -41,6 +41,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from . import datasets as datasets
     from . import families as families
+    from ._cache import use_cache as use_cache
     from ._errors import ConvergenceWarning as ConvergenceWarning
     from ._errors import DataError as DataError
     from ._errors import DataWarning as DataWarning

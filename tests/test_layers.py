@@ -17,7 +17,7 @@ LAYERS = {
     2: "model design formula",
     1: "families covariance curves",
     0: "numeric",
-    -1: "_errors _typing",
+    -1: "_cache _errors _typing",
 }
 LAYER = {part: layer for layer, parts in LAYERS.items() for part in parts.split()}
 
