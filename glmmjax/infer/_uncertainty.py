@@ -1,0 +1,201 @@
+"""How uncertain random effects and predictors are, from the factor of the Newton matrix.
+
+Given all parameters x = [beta, theta, psi], u | y is to second order N(u^(x), H^-1), H the Newton
+matrix of the random effects alone; and x itself is uncertain with covariance C, the inverse of
+the information. For a row with predictors phi = X beta + z' b and b = Lam(theta) u^(x),
+
+    Var(phi) = z' Lam H^-1 Lam' z + G C G',      G = d phi / d x  =  (X, 0, 0) + z' db/dx,
+
+which is the generalised delta method of Kass & Steffey (1989, JASA 84), the one behind the
+standard errors of TMB. Units are independent given x, so H^-1 is needed on the pattern of H
+only. The mode's derivative is du/dx = -H^-1 d(grad f)/dx, f minus the joint log density.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from ..estimate import stack
+from ..integrate._system import Point, evaluate, lay_out_all, solve, system
+from ..model import Model, Params, factors, split
+from ..numeric import selected_inverse
+from ._effects import factors_of
+from ._fit import double_precision
+from ._rows import PredictionRows
+
+if TYPE_CHECKING:
+    from ._fit import Fit
+
+# Tangents of the mode computed at once: each holds a few numbers a row.
+TANGENTS = 8
+
+
+@lru_cache(maxsize=32)
+def _programs(model: Model, structure: Any):
+    """(selected inverse of H, derivative of b in every parameter), compiled."""
+    P, T = sum(model.columns), model.num_theta
+
+    def at_mode(x, leaves, u):
+        params = Params(x[:P], x[P : P + T], x[P + T :])
+        data, at = jax.tree.unflatten(structure, leaves), Point(u, x[:0])
+        layouts = lay_out_all(model, params, data, False)
+        return system(layouts, at, evaluate(model, params, data, layouts, at)[1])
+
+    def effects(x, u, leaves):
+        Lam, data = factors(model, x[P : P + T]), jax.tree.unflatten(structure, leaves)
+        out = []
+        for bucket, v in zip(data.buckets, u, strict=True):
+            parts = jax.vmap(lambda w, b=bucket: split(model, b.sizes, w))(v)
+            out.append([part @ L.T for part, L in zip(parts, Lam, strict=True)])
+        return out
+
+    @jax.jit
+    def spread(x, leaves, u):
+        s = at_mode(x, leaves, u)
+        return [jax.vmap(lambda f: selected_inverse(f, s.K))(f) for f in s.factors]
+
+    @jax.jit
+    def slopes(x, leaves, u):
+        s = at_mode(x, leaves, u)
+
+        def along(t):
+            moved = jax.jvp(lambda x: at_mode(x, leaves, u).grad, (x,), (t,))[1]
+            du = jax.tree.map(jnp.negative, solve(s, moved)[0].u)
+            return jax.jvp(lambda x, u: effects(x, u, leaves), (x, u), (t, du))[1]
+
+        return jax.lax.map(along, jnp.eye(x.size, dtype=x.dtype), batch_size=TANGENTS)
+
+    return spread, slopes
+
+
+class Spread(NamedTuple):
+    """H^-1 on its pattern, per bucket, and where each level of each group stands in it."""
+
+    blocks: list[Any]  # ArrowInverse of NumPy arrays, units leading
+    place: list[np.ndarray]  # per group (L, 3): bucket, unit, position; -1 for a level without rows
+    widths: list[list[int]]  # per bucket: effects of all levels of each group in a unit
+    Lam: list[np.ndarray]
+
+
+_SPREADS: "WeakKeyDictionary[Fit, Spread]" = WeakKeyDictionary()
+_SLOPES: "WeakKeyDictionary[Fit, list[np.ndarray]]" = WeakKeyDictionary()
+
+
+def _run(fit: "Fit", which: int) -> Any:
+    leaves, structure = jax.tree.flatten(fit.data)
+    with double_precision():
+        u = tuple(jnp.asarray(v) for v in fit.estimate.mode.u)
+        out = _programs(fit.model, structure)[which](stack(fit.estimate.params), tuple(leaves), u)
+        return jax.tree.map(np.asarray, out)
+
+
+def spread_of(fit: "Fit") -> Spread:
+    """The selected inverse at the fit's mode; kept as long as the fit lives."""
+    if fit not in _SPREADS:
+        place = [np.full((g.num_levels, 3), -1) for g in fit.slots.groups]
+        for b, levels in enumerate(fit.slots.levels):
+            for g, index in enumerate(levels):
+                unit, position = np.nonzero(index >= 0)
+                where = np.stack([np.full_like(unit, b), unit, position], 1)
+                place[g][index[unit, position]] = where
+        Lam = factors_of(fit)
+        widths = [[J * len(L) for J, L in zip(b.sizes, Lam, strict=True)] for b in fit.data.buckets]
+        _SPREADS[fit] = Spread(_run(fit, 0), place, widths, Lam)
+    return _SPREADS[fit]
+
+
+def mode_slopes(fit: "Fit") -> list[Float[np.ndarray, "l q K"]]:
+    """db/dx of every level, group by group, x the K stacked parameters; 0 for one without rows."""
+    if fit not in _SLOPES:
+        out = _run(fit, 1)
+        _SLOPES[fit] = [
+            fit.slots.to_levels([np.moveaxis(bucket[g], 0, -1) for bucket in out], g)
+            for g in range(len(fit.slots.groups))
+        ]
+    return _SLOPES[fit]
+
+
+def parameter_covariance(fit: "Fit") -> Float[np.ndarray, "K K"]:
+    """C: zero for parameters on a boundary, which count as known."""
+    C = fit.estimate.cov.copy()
+    C[fit.estimate.pinned] = 0.0
+    C[:, fit.estimate.pinned] = 0.0
+    return C
+
+
+def level_variance(fit: "Fit") -> list[Float[np.ndarray, "l q q"]]:
+    """Covariance of every level's b given the parameters, group by group."""
+    s = spread_of(fit)
+    every = [np.arange(g.num_levels) for g in fit.slots.groups]
+    return [between(s, g, codes, g, codes) for g, codes in enumerate(every)]
+
+
+def between(
+    s: Spread, g: int, codes: np.ndarray, h: int, others: np.ndarray
+) -> Float[np.ndarray, "n q r"]:
+    """Cov(b_g[code], b_h[other]) row by row, g <= h; for g = h the codes are the same.
+
+    A code of -1, and a level without rows, has the population's covariance.
+    """
+    n, q, r = len(codes), len(s.Lam[g]), len(s.Lam[h])
+    out = np.zeros((n, q, r))
+    if g == h:
+        out[:] = s.Lam[g] @ s.Lam[g].T
+    a, c = s.place[g][codes], s.place[h][others]
+    seen = (codes >= 0) & (others >= 0) & (a[:, 0] >= 0) & (c[:, 0] >= 0)
+    if g != h:
+        seen &= (a[:, :2] == c[:, :2]).all(1)
+    for b, V in enumerate(s.blocks):
+        at = np.flatnonzero(seen & (a[:, 0] == b))
+        if at.size:
+            block = _block(s, V, b, g, a[at, 1], a[at, 2], h, c[at, 2])
+            out[at] = s.Lam[g] @ block @ s.Lam[h].T
+    return out
+
+
+def _block(s: Spread, V: Any, b: int, g: int, unit, i, h: int, k) -> Float[np.ndarray, "n q r"]:
+    """The block of H^-1 of position i of group g and position k of group h, inside a unit."""
+    if h == 0:
+        return V.D[unit, i]
+
+    def columns(group: int, position: np.ndarray) -> np.ndarray:
+        q = len(s.Lam[group])
+        return sum(s.widths[b][1:group]) + position[:, None] * q + np.arange(q)
+
+    right = columns(h, k)
+    if g == 0:
+        own = np.arange(len(s.Lam[0]))[:, None]
+        return V.C[unit[:, None, None], i[:, None, None], own, right[:, None, :]]
+    return V.E[unit[:, None, None], columns(g, i)[:, :, None], right[:, None, :]]
+
+
+def predictor_covariance(
+    fit: "Fit", rows: PredictionRows, effects: str
+) -> Float[np.ndarray, "n p p"]:
+    """Covariance of the predictors of every row; with "fixed" that of X beta alone.
+
+    A level without an estimate brings the population's variance, unless its effect was drawn.
+    """
+    C, K = parameter_covariance(fit), fit.estimate.cov.shape[0]
+    p = len(rows.X)
+    G = np.zeros((rows.n, p, K))
+    for r, X in enumerate(rows.X):
+        G[:, r, fit.model.column_slice(r)] = X
+    V = np.zeros((rows.n, p, p))
+    if effects == "conditional" and rows.groups:
+        s, slopes = spread_of(fit), mode_slopes(fit)
+        a = [g.Z[:, None, :] * (g.owner == np.arange(p)[:, None]) for g in rows.groups]
+        for g, group in enumerate(rows.groups):
+            moved = np.where((group.codes >= 0)[:, None, None], slopes[g][group.codes], 0.0)
+            G += np.einsum("npq,nqk->npk", a[g], moved)
+            for h in range(g, len(rows.groups)):
+                cov = between(s, g, group.codes, h, rows.groups[h].codes)
+                cov[(group.codes < 0) & group.known] = 0.0
+                part = np.einsum("npq,nqr,nsr->nps", a[g], cov, a[h])
+                V += part if g == h else part + part.transpose(0, 2, 1)
+    return V + np.einsum("npk,kl,nsl->nps", G, C, G, optimize=True)
