@@ -74,7 +74,7 @@ def _relative(a: Arrow, sizes: tuple[int, ...], Lam: tuple[Array, ...]) -> Arrow
     """Scale a unit's cross-products by Lam, add the prior, eliminate u."""
     open = a.E.shape[0] - sum(J * L.shape[0] for J, L in zip(sizes[1:], Lam[1:], strict=True))
     q = Lam[0].shape[0]
-    D = Lam[0].T @ a.D @ Lam[0] + jnp.eye(q, dtype=a.D.dtype)
+    D = Lam[0].T @ a.D @ Lam[0] + jnp.eye(q, dtype=a.D.dtype)[None]
     C = _scale_border(jnp.swapaxes(Lam[0], 0, 1) @ a.C, sizes, Lam)
     E = _scale_border(_scale_border(a.E, sizes, Lam).T, sizes, Lam)
     closed = a.E.shape[0] - open
