@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .zoo import Case, Term, case
+from .zoo import Case, Term
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -62,9 +62,8 @@ def joint(c: Case, u, beta, theta):
 
 
 @cache
-def _derivatives(name: str):
+def _derivatives(c: Case):
     """(value, gradient, Hessian) of the joint density in (u, beta), compiled once a model."""
-    c = case(name)
     d = dimension(c)
 
     def f(x, theta):
@@ -73,10 +72,9 @@ def _derivatives(name: str):
     return jax.jit(lambda x, t: (f(x, t), jax.grad(f)(x, t), jax.hessian(f)(x, t)))
 
 
-def laplace(name: str, beta, theta, *, reml: bool = False) -> float:
-    """Laplace's approximation of log p(y), over u or (reml) over u and the conditional beta."""
-    c, f = case(name), _derivatives(name)
-    d = dimension(c)
+def mode(c: Case, beta, theta, *, reml: bool = False) -> tuple[np.ndarray, float, np.ndarray]:
+    """((u, beta) at the mode, joint there, H); only u moves, or (reml) the conditional beta too."""
+    f, d = _derivatives(c), dimension(c)
     free = d + (c.predictors[0].X.shape[1] if reml else 0)
     x = np.concatenate([np.zeros(d), beta])
     value, g, H = f(x, theta)
@@ -94,9 +92,15 @@ def laplace(name: str, beta, theta, *, reml: bool = False) -> float:
                 break
             step = step / 2
         x, (value, g, H) = new, trial
-    sign, logdet = np.linalg.slogdet(-np.asarray(H)[:free, :free])
-    assert sign == 1 or free == 0, "the oracle stopped at no maximum"
-    return float(value) + 0.5 * free * LOG_2PI - 0.5 * float(logdet)
+    return x, float(value), -np.asarray(H)[:free, :free]
+
+
+def laplace(c: Case, beta, theta, *, reml: bool = False) -> float:
+    """Laplace's approximation of log p(y), over u or (reml) over u and the conditional beta."""
+    _, value, H = mode(c, beta, theta, reml=reml)
+    sign, logdet = np.linalg.slogdet(H)
+    assert sign == 1, "the oracle stopped at no maximum"
+    return value + 0.5 * len(H) * LOG_2PI - 0.5 * float(logdet)
 
 
 def brute_force(c: Case, points: int = 31, reach: float = 7.0) -> float:
@@ -117,13 +121,12 @@ def brute_force(c: Case, points: int = 31, reach: float = 7.0) -> float:
     return float(top + np.log(np.exp(values - top).sum()) + d * np.log(axis[1] - axis[0]))
 
 
-def gaussian(name: str, beta, theta, *, reml: bool = False) -> float:
+def gaussian(c: Case, beta, theta, *, reml: bool = False) -> float:
     """log density of a linear mixed model: y ~ N(X beta, Z Lam Lam' Z' + diag(sigma^2)).
 
     reml: the mean's beta integrated out under a flat prior, which adds
     p/2 log 2 pi - 1/2 log|X' V^-1 X| at the generalised least squares estimate.
     """
-    c = case(name)
     mean, disp = c.predictors
     P = mean.X.shape[1]
     V = np.diag(np.exp(2 * (disp.offset + disp.X @ beta[P:])))

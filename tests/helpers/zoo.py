@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -37,7 +38,7 @@ class Term:
         return tuple(range(int(self.codes.max(initial=-1)) + 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A design, a family, and parameters to test at (`beta` of all predictors in a row)."""
 
@@ -63,8 +64,6 @@ class Case:
 
     def pack(self, **options):
         """(model, data as JAX arrays, slots)."""
-        import jax
-
         model, data, slots = pack(self, self.family, **options)
         return model, jax.tree.map(jnp.asarray, data), slots
 
@@ -336,7 +335,6 @@ MAKERS = {
     )
 }
 NAMES = tuple(MAKERS)
-GAUSSIAN = ("gaussian_slope", "gaussian_crossed")
 
 
 @cache
