@@ -1,1 +1,202 @@
-"""Not written yet."""
+"""A fit in a file: one .npz of plain arrays, and a JSON header for everything that is not a number.
+
+A file may come from anywhere, so reading it runs nothing: no pickle; every array's name, kind
+and size is checked before it is read; formulas are parsed again by the safe grammar; families
+and links are found by name. What is read is then checked against the rest (shapes, ranges of
+codes), because an index out of range would be clamped silently later. Whatever does not fit
+raises DataError.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .. import families
+from .._errors import DataError, NotSupportedError
+from ..design._buckets import pack
+from ..estimate import Estimate, LinearMixed, MaximumLikelihood
+from ..integrate import AGQ, Laplace, Point
+from ..model import Data, Model, Params, dimension
+from ._archive import read_archive, write_archive
+from ._rebuild import check_design, check_formulas, check_shape, design_arrays, rebuild_design
+
+if TYPE_CHECKING:
+    from ._fit import Fit, Settings
+
+SCHEMA, VERSION = "glmmjax fit", 1
+SETTINGS = ("formula", "method", "nodes", "reml", "weights_kind", "ziformula", "dispformula")
+SCALARS = ("loglik", "converged", "status", "gradient", "min_eigenvalue", "result",
+           "evaluations", "iterations")  # fmt: skip
+
+
+def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
+    """Write the fit; `.npz` is added to a name that lacks it.
+
+    Raises NotSupportedError for a family or link which is not one of the package's own: a file
+    cannot hold its code.
+    """
+    header = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "family": family_to_json(fit.family),
+        "settings": {name: getattr(fit.settings, name) for name in SETTINGS},
+        "options": {k: v for k, v in fit.settings.options.items() if _plain(v)},
+        "design": {
+            "recipe": fit.design.recipe.to_json(),
+            "notes": list(fit.design.notes),
+            "response_name": fit.design.response_name,
+        },
+        "estimate": {name: getattr(fit.estimate, name) for name in SCALARS},
+        "seconds": fit.seconds,
+    }
+    write_archive(path, header, {**design_arrays(fit.design), **_estimate_arrays(fit.estimate)})
+
+
+def load(path: str | os.PathLike[str]) -> "Fit":
+    """Read a fit that `Fit.save` wrote; it can do everything the original could.
+
+    Raises DataError for a file that is not such a fit, is damaged, or holds anything unexpected.
+    """
+    header, arrays = read_archive(path)
+    try:
+        return _rebuild(header, arrays)
+    except (DataError, NotSupportedError) as error:
+        raise DataError(f"{os.fspath(path)}: {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError) as error:
+        raise DataError(f"{os.fspath(path)} is no usable glmmjax fit: {error!r}") from None
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+# ---- family ---------------------------------------------------------------------------------
+
+
+def family_to_json(family: families.AbstractFamily) -> dict[str, Any]:
+    """Name, link and zero inflation. Raises NotSupportedError if names do not lead back to it."""
+    inflated = isinstance(family, families.ZeroInflated)
+    base = family.base if inflated else family
+    found = {"name": base.name, "link": base.link.name, "zero_inflated": inflated}
+    try:
+        known = family_from_json(found) == family
+    except DataError:
+        known = False
+    if not known:
+        raise NotSupportedError(
+            f"the family {base!r} is not one of glmmjax's own, and a file cannot hold its code: "
+            "save the data and the formula instead, and fit again"
+        )
+    return found
+
+
+def family_from_json(found: dict[str, Any]) -> families.AbstractFamily:
+    """The family of that name and link. Raises DataError for unknown ones."""
+    base = families.get(str(found["name"]), str(found["link"]))
+    return families.ZeroInflated(base) if found["zero_inflated"] is True else base
+
+
+# ---- estimate -------------------------------------------------------------------------------
+
+
+def _estimate_arrays(e: Estimate) -> dict[str, np.ndarray]:
+    """Arrays of an estimate, with the coordinates it was searched in (`refit` starts there)."""
+    out = {"cov": e.cov, "pinned": e.pinned, "start.T": e.start.T}
+    out["start.effect_sd"] = e.start.effect_sd
+    for prefix, params in (("", e.params), ("start.", e.start.params)):
+        for name in ("beta", "theta", "psi"):
+            out[prefix + name] = np.asarray(getattr(params, name), float)
+    out["mode.b"] = np.asarray(e.mode.b, float)
+    for k, u in enumerate(e.mode.u):
+        out[f"mode.u.{k}"] = np.asarray(u, float)
+    return out
+
+
+def _read_estimate(
+    header: dict[str, Any], arrays: dict[str, np.ndarray], model: Model, data: Data
+) -> Estimate:
+    """The estimate; the start is without a mode, which a search finds again."""
+    from ..estimate._coordinates import Start
+
+    scalars = {name: header["estimate"][name] for name in SCALARS}
+    P, T = sum(model.columns), model.num_theta
+    for prefix in ("", "start."):
+        check_shape(arrays, prefix + "beta", (P,))
+        check_shape(arrays, prefix + "theta", (T,))
+        check_shape(arrays, prefix + "psi", (0,))
+    for name, shape in (("cov", (P + T, P + T)), ("start.T", (P + T, P + T))):
+        check_shape(arrays, name, shape, finite=name != "cov")
+    check_shape(arrays, "pinned", (P + T,), np.bool_)
+    check_shape(arrays, "start.effect_sd", (T,))
+    u = tuple(
+        jnp.asarray(check_shape(arrays, f"mode.u.{k}", (len(b.weight), dimension(model, b.sizes))))
+        for k, b in enumerate(data.buckets)
+    )
+    if arrays["mode.b"].shape not in ((0,), (model.columns[0],)):
+        raise DataError("'mode.b' has a wrong shape")
+    params, first = (
+        Params(*(arrays[prefix + name] for name in ("beta", "theta", "psi")))
+        for prefix in ("", "start.")
+    )
+    return Estimate(
+        params=params, cov=arrays["cov"], pinned=arrays["pinned"],
+        mode=Point(u, jnp.asarray(arrays["mode.b"])),
+        start=Start(first, arrays["start.T"], arrays["start.effect_sd"]),
+        loglik=float(scalars["loglik"]), converged=scalars["converged"] is True,
+        status=str(scalars["status"]), gradient=float(scalars["gradient"]),
+        min_eigenvalue=float(scalars["min_eigenvalue"]), result=int(scalars["result"]),
+        evaluations=int(scalars["evaluations"]), iterations=int(scalars["iterations"]),
+    )  # fmt: skip
+
+
+# ---- settings -------------------------------------------------------------------------------
+
+
+def _read_settings(header: dict[str, Any], family: families.AbstractFamily) -> "Settings":
+    """How the fit was asked for, with the estimator that this means."""
+    from ._engine import is_linear
+    from ._fit import Settings
+
+    found = {name: header["settings"][name] for name in SETTINGS}
+    reml, nodes = found["reml"] is True, found["nodes"]
+    if found["weights_kind"] not in ("frequency", "precision"):
+        raise DataError(f"unknown weights_kind {found['weights_kind']!r}")
+    for name in ("formula", "ziformula", "dispformula"):
+        if not isinstance(found[name], str | None) or (name == "formula" and not found[name]):
+            raise DataError(f"{name} is no text")
+    integrator = AGQ(nodes) if found["method"] == "agq" else Laplace(reml)
+    linear = is_linear(family, found["dispformula"], integrator)
+    if found["method"] != ("exact" if linear else "agq" if nodes else "laplace"):
+        raise DataError(f"method {found['method']!r} does not belong to this model")
+    precision = found["weights_kind"] == "precision"
+    estimator = LinearMixed(reml, precision) if linear else MaximumLikelihood(integrator)
+    options = {str(k): v for k, v in header["options"].items() if _plain(v)}
+    settings = Settings(family=family, estimator=estimator, options=options, **found)
+    check_formulas(settings)
+    return settings
+
+
+# ---- the whole ------------------------------------------------------------------------------
+
+
+def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Fit":
+    """Header and arrays to a Fit: design, packing, estimate, each checked against the others."""
+    from ._engine import device_data
+    from ._fit import Fit, double_precision
+
+    if header.get("schema") != SCHEMA:
+        raise DataError("this is no glmmjax fit")
+    if header.get("version") != VERSION:
+        raise DataError(f"a fit of schema {header.get('version')!r}; this version reads {VERSION}")
+    family = family_from_json(header["family"])
+    settings = _read_settings(header, family)
+    design = rebuild_design(header["design"], arrays, settings)
+    check_design(design, family)
+    with double_precision():
+        model, data, slots = pack(design, family)
+        data = device_data(data)
+        estimate = _read_estimate(header, arrays, model, data)
+    seconds = {str(k): float(v) for k, v in header["seconds"].items()}
+    return Fit(settings, design, model, slots, estimate, data, seconds)

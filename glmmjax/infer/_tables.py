@@ -172,10 +172,12 @@ def glance(fit: "Fit") -> "pd.DataFrame":
     """One row about the whole fit."""
     import pandas as pd
 
+    from ._summary import family_name
+
     verdict = fit.diagnostics
     return pd.DataFrame(
         {
-            "family": [fit.family.name],
+            "family": [family_name(fit.family)],
             "link": [fit.family.link.name],
             "method": [fit.method],
             "reml": [fit.reml],
@@ -194,8 +196,8 @@ def glance(fit: "Fit") -> "pd.DataFrame":
 
 
 def augment(fit: "Fit") -> "pd.DataFrame":
-    """The rows used: number of the row in the data given, response (and trials), weight, levels
-    of the grouping factors, fitted value, response and Pearson residual.
+    """The rows used: number of the row in the data given, response (and trials), weight, fitted
+    value, response and Pearson residual, and the levels of the grouping factors.
     """
     import pandas as pd
 
@@ -205,9 +207,11 @@ def augment(fit: "Fit") -> "pd.DataFrame":
     if design.y.ndim == 2:
         columns["trials"] = design.y[:, 1]
     columns["weight"] = design.weight
-    for term in design.terms:
-        columns[term.group] = np.asarray(term.levels, object)[term.codes]
     columns["fitted"] = fit.fitted
     columns["resid"] = fit.resid("response")
     columns["pearson"] = fit.resid("pearson")
+    own = set(columns)
+    for term in design.terms:
+        name = f"group:{term.group}" if term.group in own else term.group
+        columns[name] = np.asarray(term.levels, object)[term.codes]
     return pd.DataFrame(columns)

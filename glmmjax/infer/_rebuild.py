@@ -1,0 +1,123 @@
+"""A design out of a file: its arrays put together again, and checked against its recipe."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._errors import DataError, FormulaError
+from ..design import Design, PredictorDesign, Recipe, TermDesign
+from ..families import AbstractFamily
+from ..formula import parse
+
+if TYPE_CHECKING:
+    from ._fit import Settings
+
+Arrays = dict[str, np.ndarray]
+
+
+def design_arrays(design: Design) -> Arrays:
+    """The arrays of a design by name; names of columns and levels are in its recipe."""
+    out = {"y": design.y, "weight": design.weight, "rows": design.rows.astype(np.int64)}
+    for k, p in enumerate(design.predictors):
+        out[f"X.{k}"], out[f"offset.{k}"] = p.X, p.offset
+    for k, t in enumerate(design.terms):
+        out[f"codes.{k}"], out[f"Z.{k}"] = t.codes.astype(np.int32), t.Z
+    return out
+
+
+def check_shape(
+    arrays: Arrays, name: str, shape: tuple[int, ...], kind: Any = np.float64, finite: bool = True
+) -> np.ndarray:
+    """The array of that name. Raises DataError if its shape or kind is another, or if a number
+    is not finite.
+    """
+    if name not in arrays:
+        raise DataError(f"the array {name!r} is missing")
+    array = arrays[name]
+    if array.shape != shape or array.dtype != kind:
+        raise DataError(f"{name!r} is {array.dtype} {array.shape}, not {np.dtype(kind)} {shape}")
+    if finite and not np.isfinite(array).all():
+        raise DataError(f"{name!r} holds a number that is not finite")
+    return array
+
+
+def check_formulas(settings: "Settings") -> None:
+    """Parse every formula again: the grammar lets nothing through that could run code."""
+    try:
+        parse(settings.formula)
+        for text in (settings.ziformula, settings.dispformula):
+            if text is not None:
+                parse(text, one_sided=True)
+    except FormulaError as error:
+        raise DataError(f"a formula in the file is refused: {error}") from None
+
+
+def rebuild_design(found: dict[str, Any], arrays: Arrays, settings: "Settings") -> Design:
+    """The design. Raises DataError where arrays and recipe do not fit together."""
+    try:
+        recipe = Recipe.from_json(found["recipe"])
+    except FormulaError as error:
+        raise DataError(f"a formula in the file is refused: {error}") from None
+    if recipe.formula != settings.formula:
+        raise DataError("the recipe is for another formula")
+    y = arrays["y"]
+    n = len(y) if y.ndim in (1, 2) else 0
+    if n == 0:
+        raise DataError("'y' has no rows")
+    check_shape(arrays, "y", (n,) if y.ndim == 1 else (n, 2))
+    predictors = tuple(
+        PredictorDesign(
+            p.name,
+            check_shape(arrays, f"X.{k}", (n, len(p.names))),
+            p.names,
+            check_shape(arrays, f"offset.{k}", (n,)),
+        )
+        for k, p in enumerate(recipe.predictors)
+    )
+    terms = tuple(_term(t, arrays, k, n) for k, t in enumerate(recipe.terms))
+    return Design(
+        y=y,
+        predictors=predictors,
+        terms=terms,
+        weight=check_shape(arrays, "weight", (n,)),
+        weights_kind=settings.weights_kind,
+        rows=check_shape(arrays, "rows", (n,), np.int64),
+        notes=tuple(str(note) for note in found["notes"]),
+        recipe=recipe,
+        response_name=str(found["response_name"]),
+    )
+
+
+def _term(recipe: Any, arrays: Arrays, k: int, n: int) -> TermDesign:
+    """One random term; a code out of range would be clamped silently by the device."""
+    codes = check_shape(arrays, f"codes.{k}", (n,), np.int32)
+    if codes.min() < 0 or codes.max() >= len(recipe.levels):
+        raise DataError(f"'codes.{k}' refers to a level that is not there")
+    if recipe.structure not in ("us", "diag"):
+        raise DataError(f"unknown structure {recipe.structure!r}")
+    return TermDesign(
+        recipe.component,
+        ":".join(recipe.group),
+        recipe.effects,
+        recipe.structure,
+        recipe.levels,
+        codes,
+        check_shape(arrays, f"Z.{k}", (n, len(recipe.effects))),
+    )
+
+
+def check_design(design: Design, family: AbstractFamily) -> None:
+    """Predictors, components, weights and responses are such as the family knows."""
+    names = tuple(p.name for p in design.predictors)
+    if names != tuple(family.predictors):
+        raise DataError(f"the predictors are {names}, the family has {tuple(family.predictors)}")
+    if any(t.component not in names for t in design.terms):
+        raise DataError("a random term belongs to no predictor")
+    if (design.weight < 0).any():
+        raise DataError("a weight is negative")
+    if design.y.ndim == 2 and family.support != "binomial":
+        raise DataError("the response has two columns, but the family is not binomial")
+    if family.support != "real" and design.y.min() < 0:
+        raise DataError("the response holds a negative number")
+    if design.y.ndim == 2 and (design.y[:, 0] > design.y[:, 1]).any():
+        raise DataError("there are more successes than trials in some row")
