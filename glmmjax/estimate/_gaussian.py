@@ -16,7 +16,7 @@ from ..integrate import Point, coefficients, cross_products, profile, spherical_
 from ..model import LOG_2PI, Data, Model, Params
 from ._base import AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows
-from ._search import optimise
+from ._search import optimise, status
 
 
 @lru_cache(maxsize=64)
@@ -106,7 +106,7 @@ class LinearMixed(AbstractEstimator):
         pinned = np.r_[np.zeros(P + 1, bool), best.pinned]
         return Estimate(
             params, -best.value + gain, cov, pinned, mode, start, best.converged,
-            "converged" if best.converged else "the search stopped before its gradient vanished",
+            status(best),
             best.gradient, best.min_eigenvalue, 0, best.evaluations, best.iterations,
             {"search": time.perf_counter() - began},
         )  # fmt: skip

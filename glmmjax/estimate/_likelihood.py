@@ -16,7 +16,7 @@ from ..numeric import minimise_host
 from ._base import AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows, stack, unstack
 from ._reml import coefficient_covariance
-from ._search import optimise
+from ._search import optimise, status
 
 
 @lru_cache(maxsize=64)
@@ -124,7 +124,7 @@ class MaximumLikelihood(AbstractEstimator):
         objective = MarginalObjective(model, data, self.integrator)
         objective.begin(x0, start.mode)
         x0 = _feasible(objective, model, x0)
-        if init is None:
+        if init is None and start.mode is None:
             x0 = _gentle(objective, model, data, start.T, x0)
         P, T = sum(model.columns), model.num_theta
         free = np.ones(x0.size, bool)
@@ -144,7 +144,7 @@ class MaximumLikelihood(AbstractEstimator):
             objective.begin(best.x, mode)
         return Estimate(
             unstack(model, x), -value, cov, best.pinned, objective.mode, start, best.converged,
-            _status(best, objective), best.gradient, best.min_eigenvalue, objective.code,
+            status(best), best.gradient, best.min_eigenvalue, objective.code,
             best.evaluations, best.iterations, {"search": time.perf_counter() - began},
         )  # fmt: skip
 
@@ -183,14 +183,3 @@ def _gentle(
 
     s, _ = minimise_host(penalised, np.zeros(x0.size), np.eye(x0.size), tol=1e-2)
     return x0 + T @ s.x if np.isfinite(s.f) else x0
-
-
-def _status(best, objective: MarginalObjective) -> str:
-    if not np.isfinite(best.value):
-        return "the log-likelihood is not finite at the starting values"
-    if best.converged:
-        return "converged"
-    if not best.min_eigenvalue > 0:
-        return "the Hessian at the end of the search is not positive definite"
-    return "the search stopped before its gradient vanished"
-

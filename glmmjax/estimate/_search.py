@@ -15,6 +15,10 @@ from ._polish import canonical_theta, difference_hessian
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
+class Interrupted(Exception):
+    """The user's callback raised, or the keyboard did; the search keeps what it had."""
+
+
 @dataclass(frozen=True)
 class Optimum:
     """Where the search ended, in stacked parameters."""
@@ -28,6 +32,7 @@ class Optimum:
     min_eigenvalue: float
     evaluations: int
     iterations: int
+    interrupted: bool = False
 
 
 def optimise(
@@ -41,14 +46,16 @@ def optimise(
 ) -> Optimum:
     """Minimise over the `free` entries of x, which move as x = x0 + T y."""
     count = _Counter(objective, start.T, x0, free, options)
-    value = np.inf
     pinned = np.zeros(x0.size, bool)
-    for _ in range(4):
-        value = count.descend()
-        pinned = _settle(count, model, start, theta_at, value)
-        if not _escape(count, pinned, theta_at):
-            break
-    return _finish(count, pinned)
+    try:
+        for _ in range(4):
+            value = count.descend()
+            pinned = _settle(count, model, start, theta_at, value)
+            if not _escape(count, pinned):
+                break
+        return _finish(count, pinned)
+    except (KeyboardInterrupt, Interrupted):
+        return _partial(count, pinned)
 
 
 class _Counter:
@@ -58,7 +65,8 @@ class _Counter:
         self.objective, self.T, self.centre = objective, T, centre.copy()
         self.free, self.options = free.copy(), options
         self.evaluations = self.iterations = 0
-        self.value, self.gradient = np.inf, np.zeros(centre.size)
+        self.value = np.inf
+        self.best = self.centre, np.inf  # last accepted point, should the search be interrupted
 
     def __call__(self, y: np.ndarray) -> tuple[float, np.ndarray]:
         self.evaluations += 1
@@ -67,24 +75,33 @@ class _Counter:
         return f, (self.T.T @ np.where(self.free, g, 0.0))[self.free]
 
     def at(self, y: np.ndarray) -> np.ndarray:
+        return self.centre + np.where(self.free, self.T @ self._full(y), 0.0)
+
+    def _full(self, y: np.ndarray) -> np.ndarray:
         full = np.zeros(self.centre.size)
         full[self.free] = y
-        return self.centre + np.where(self.free, self.T @ full, 0.0)
+        return full
 
     def descend(self) -> float:
         y0 = np.zeros(int(self.free.sum()))
         callback = self.options.callback
 
+        begun = self.iterations
+
         def report(s) -> None:
+            self.iterations = begun + int(s.steps)
+            self.best = self.at(s.x), float(s.f)
             if callback is not None:
-                callback(self.iterations + int(s.steps), -float(s.f), self.at(s.x))
+                try:
+                    callback(self.iterations, -float(s.f), self.best[0])
+                except Exception as error:
+                    raise Interrupted from error
 
         budget = self.options.max_evaluations - self.evaluations
         s, _ = minimise_host(
             self, y0, np.eye(y0.size), tol=self.options.tol, max_evaluations=budget,
             accepted=report,
         )  # fmt: skip
-        self.iterations += int(s.steps)
         self.move(s.x, float(s.f))
         return float(s.f)
 
@@ -111,7 +128,7 @@ def _settle(count: _Counter, model: Model, start: Start, at: slice, value: float
     return pinned
 
 
-def _escape(count: _Counter, pinned: np.ndarray, at: slice) -> bool:
+def _escape(count: _Counter, pinned: np.ndarray) -> bool:
     """If a pinned column is a saddle, step off it: the gradient there is 0 by symmetry."""
     diagonal = np.diag(count.T)
     for i in np.flatnonzero(pinned):
@@ -123,6 +140,26 @@ def _escape(count: _Counter, pinned: np.ndarray, at: slice) -> bool:
             count.centre = x
             return True
     return False
+
+
+def _partial(count: _Counter, pinned: np.ndarray) -> Optimum:
+    x, value = count.best
+    cov = np.full((x.size,) * 2, np.nan)
+    return Optimum(x, value, cov, pinned, False, np.inf, np.nan,
+                   count.evaluations, count.iterations, True)  # fmt: skip
+
+
+def status(best: Optimum) -> str:
+    """One line on how the search ended."""
+    if best.interrupted:
+        return "interrupted"
+    if not np.isfinite(best.value):
+        return "the log-likelihood is not finite at the starting values"
+    if best.converged:
+        return "converged"
+    if not best.min_eigenvalue > 0:
+        return "the Hessian at the end of the search is not positive definite"
+    return "the search stopped before its gradient vanished"
 
 
 def _finish(count: _Counter, pinned: np.ndarray) -> Optimum:

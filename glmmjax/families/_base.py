@@ -87,13 +87,23 @@ class AbstractFamily(AbstractStatic):
         del psi
         return self.link.inverse(phi[0])
 
+    def base_measure(self, y: Arr, phi: Phi) -> Arr:
+        """Return the part (n,) of log_prob in y alone; `row` leaves it out. Here: none.
+
+        Log factorials are long programs. A search for modes and a gradient never need those that
+        no parameter enters, so they are added once, to the value.
+        """
+        del y
+        return jnp.zeros_like(phi[0])
+
     def row(self, y: Arr, phi: Phi, psi: Arr) -> tuple[Arr, Arr, Arr]:
-        """Return (l, g, w): log density, dl/dphi[0] and -d2l/dphi[0]^2, each (n,).
+        """Return (l, g, w): log_prob - base_measure, dl/dphi[0] and -d2l/dphi[0]^2, each (n,).
 
         w is the *observed* curvature and may be negative. Here by autodiff; families override it
         where a closed form is shorter. Differentiable again in every argument.
         """
-        return autodiff_row(self.log_prob, y, phi, psi)
+        l, g, w = autodiff_row(self.log_prob, y, phi, psi)
+        return l - self.base_measure(y, phi), g, w
 
     def dispersion(self, eta_disp: float | Arr) -> float | Arr:
         """Return the dispersion on its natural scale; 1 for a family without one."""

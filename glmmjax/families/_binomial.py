@@ -43,23 +43,35 @@ class Binomial(AbstractFamily):
     def predictors(self) -> tuple[str, ...]:
         return ("cond",)
 
+    def base_measure(self, y: Arr, phi: Phi) -> Arr:
+        """log C(n, s); 0/1 responses have none."""
+        if y.ndim == phi[0].ndim:
+            return jnp.zeros_like(phi[0])
+        s, n = _split(y, phi[0])
+        return log_factorial(n) - log_factorial(s) - log_factorial(n - s)
+
     def log_prob(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
-        s, n, constant = _split(y, phi[0])
+        return self._kernel(y, phi, psi) + self.base_measure(y, phi)
+
+    def row(self, y: Arr, phi: Phi, psi: Arr) -> tuple[Arr, Arr, Arr]:
+        if self.link != links.Logit():
+            return autodiff_row(self._kernel, y, phi, psi)
+        s, n = _split(y, phi[0])
+        p, q = jax.lax.logistic(phi[0]), jax.lax.logistic(-phi[0])
+        return _logit_kernel(s, n, phi[0]), s * q - (n - s) * p, n * p * q
+
+    def _kernel(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
+        """Return s log p + (n - s) log(1 - p)."""
+        del psi
+        s, n = _split(y, phi[0])
         if self.link == links.Logit():
-            return _logit_kernel(s, n, phi[0]) + constant
+            return _logit_kernel(s, n, phi[0])
         (eta,), inside = self.guard(phi)
         # Beyond the range of doubles log p may be -inf: it is not asked for where s = 0.
         safe = self.link(jnp.asarray(0.5, eta.dtype))
         hits = s * self.link.log_mean(jnp.where(s > 0, eta, safe))
         misses = (n - s) * self.link.log_complement(jnp.where(n > s, eta, safe))
-        return reject(hits + misses + constant, inside)
-
-    def row(self, y: Arr, phi: Phi, psi: Arr) -> tuple[Arr, Arr, Arr]:
-        if self.link != links.Logit():
-            return autodiff_row(self.log_prob, y, phi, psi)
-        s, n, constant = _split(y, phi[0])
-        p, q = jax.lax.logistic(phi[0]), jax.lax.logistic(-phi[0])
-        return _logit_kernel(s, n, phi[0]) + constant, s * q - (n - s) * p, n * p * q
+        return reject(hits + misses, inside)
 
     def variance(self, phi: Phi, psi: Arr) -> Arr:
         mu = self.mean(phi, psi)
@@ -73,13 +85,13 @@ class Binomial(AbstractFamily):
         return jnp.stack([jax.random.binomial(key, trials, mu, dtype=mu.dtype), trials], -1)
 
     def cdf(self, y: Arr, phi: Phi, psi: Arr) -> tuple[Arr, Arr]:
-        s, n, _ = _split(y, phi[0])
+        s, n = _split(y, phi[0])
         miss = jnp.exp(self.link.log_complement(phi[0]))
         return _cdf(s - 1.0, n, miss), _cdf(s, n, miss)
 
     def saturated(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
-        s, n, constant = _split(y, phi[0])
-        return _xlogx(s) + _xlogx(n - s) - _xlogx(n) + constant
+        s, n = _split(y, phi[0])
+        return _xlogx(s) + _xlogx(n - s) - _xlogx(n) + self.base_measure(y, phi)
 
     def start_mean(self, y: np.ndarray) -> np.ndarray:
         y = np.asarray(y, float)
@@ -87,12 +99,9 @@ class Binomial(AbstractFamily):
         return inside_range((s + 0.5) / (n + 1.0), self)
 
 
-def _split(y: Arr, eta: Arr) -> tuple[Arr, Arr, Arr]:
-    """Return successes, trials and log binomial coefficient; 0/1 responses need no coefficient."""
-    if y.ndim == eta.ndim:
-        return y, jnp.ones_like(y), jnp.zeros_like(y)
-    s, n = y[..., 0], y[..., 1]
-    return s, n, log_factorial(n) - log_factorial(s) - log_factorial(n - s)
+def _split(y: Arr, eta: Arr) -> tuple[Arr, Arr]:
+    """Return successes and trials."""
+    return (y, jnp.ones_like(y)) if y.ndim == eta.ndim else (y[..., 0], y[..., 1])
 
 
 def _cdf(s: Arr, n: Arr, miss: Arr) -> Arr:

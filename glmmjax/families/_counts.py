@@ -28,16 +28,25 @@ class Poisson(AbstractFamily):
     def predictors(self) -> tuple[str, ...]:
         return ("cond",)
 
+    def base_measure(self, y: Arr, phi: Phi) -> Arr:
+        """-log y!"""
+        del phi
+        return -log_factorial(y)
+
     def log_prob(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
-        (eta,), inside = self.guard(phi)
-        l = y * self.link.log_mean(eta) - self.link.inverse(eta) - log_factorial(y)
-        return reject(l, inside)
+        return self._kernel(y, phi, psi) + self.base_measure(y, phi)
 
     def row(self, y: Arr, phi: Phi, psi: Arr) -> tuple[Arr, Arr, Arr]:
         if self.link != links.Log():
-            return autodiff_row(self.log_prob, y, phi, psi)
+            return autodiff_row(self._kernel, y, phi, psi)
         mu = jnp.exp(phi[0])
-        return y * phi[0] - mu - log_factorial(y), y - mu, mu
+        return y * phi[0] - mu, y - mu, mu
+
+    def _kernel(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
+        """Return y log mu - mu."""
+        del psi
+        (eta,), inside = self.guard(phi)
+        return reject(y * self.link.log_mean(eta) - self.link.inverse(eta), inside)
 
     def variance(self, phi: Phi, psi: Arr) -> Arr:
         return self.mean(phi, psi)

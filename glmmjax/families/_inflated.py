@@ -59,6 +59,12 @@ class ZeroInflated(AbstractFamily):
     # Put r = logistic(l0 - z), the probability that a zero came from the base (r = 1 for y > 0).
     # Then dl/deta = r g0, and, as dr/deta = r (1 - r) g0,
     #     -d2l/deta2 = r w0 - r (1 - r) g0^2,      negative where a zero is mostly inflation.
+    # The base's own base measure is 0 at y = 0, so it stays an additive constant of the row.
+    def base_measure(self, y: Arr, phi: Phi) -> Arr:
+        """The base's where y > 0."""
+        zero, y, _ = self._parts(y, phi)
+        return jnp.where(zero, 0.0, self.base.base_measure(y, phi[:-1]))
+
     def log_prob(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
         zero, y, _ = self._parts(y, phi)
         return self._mix(self.base.log_prob(y, phi[:-1], psi), zero, phi)

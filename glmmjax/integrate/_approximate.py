@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int
 
-from ..model import LOG_2PI, Bucket, Data, Jet, Model, Params, level_sum
+from ..model import LOG_2PI, Bucket, Data, Jet, Model, Params, base_measure, level_sum
 from ..numeric import ArrowFactor, backward, gauss_hermite
 from ._mode import find_mode
 from ._system import Point, Rows, evaluate, lay_out_all, phi_at, solve, system
@@ -53,7 +53,8 @@ def approximate(
         at = jax.tree.map(jnp.subtract, at, step)
     f, jets = evaluate(model, params, data, layouts, at)
     s = system(layouts, at, jets)
-    values = [-fu - 0.5 * ld for fu, ld in zip(f, s.logdet_units, strict=True)]
+    base = [jax.vmap(lambda t: base_measure(model, t))(b) for b in data.buckets]
+    values = [c - fu - 0.5 * ld for c, fu, ld in zip(base, f, s.logdet_units, strict=True)]
     if nodes > 1:
         parts = zip(values, data.buckets, layouts, at.u, jets, s.factors, strict=True)
         values = [v + _correction(model, params, nodes, *rest) for v, *rest in parts]
@@ -108,12 +109,13 @@ def unit_correction(
     d_block = _effects(r, 0, step)  # n r k
     delta = d_border[..., :, None] + d_block[..., None, :]  # n r A k
     base = phi_at(model, r, u, jnp.zeros(0, dtype))
+    constant = model.family.base_measure(unit.y, base)
 
     def density(change: Float[Array, "n r"]) -> Float[Array, "n"]:
         phi = list(base)
         for i, p in enumerate(model.active):
             phi[p] = phi[p] + change[:, i]
-        return unit.weight * model.family.log_prob(unit.y, tuple(phi), params.psi)
+        return unit.weight * (model.family.log_prob(unit.y, tuple(phi), params.psi) - constant)
 
     flat = delta.reshape(*delta.shape[:2], -1)
     rise = jax.vmap(density, -1, -1)(flat) - loglik[:, None]

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..model import LOG_2PI, Bucket, Data, Model, Params, jet, leverages, scores
+from ..model import LOG_2PI, Bucket, Data, Model, Params, base_measure, jet, leverages, scores
 from ..numeric import backward, selected_inverse
 from ._mode import find_mode
 from ._system import Point, Rows, lay_out, lay_out_all, phi_at, row_effects, solve, system
@@ -34,7 +34,8 @@ def laplace_value_and_grad(
     at, jets, results = find_mode(model, params, data, start, reml)
     s = system(layouts, at, jets)
     value = 0.5 * at.b.size * LOG_2PI - 0.5 * s.logdet_open
-    for u, j, ld in zip(at.u, jets, s.logdet_units, strict=True):
+    for bucket, u, j, ld in zip(data.buckets, at.u, jets, s.logdet_units, strict=True):
+        value = value + jax.vmap(lambda t: base_measure(model, t))(bucket).sum()
         value = value + j.loglik.sum() - 0.5 * (u**2).sum() - 0.5 * ld.sum()
     inverse_K = backward(s.K, jnp.eye(at.b.size, dtype=at.b.dtype))
     V_oo = inverse_K @ inverse_K.T

@@ -4,6 +4,7 @@ from ._data import Bucket as Bucket
 from ._data import Data as Data
 from ._density import LOG_2PI as LOG_2PI
 from ._density import Jet as Jet
+from ._density import base_measure as base_measure
 from ._density import curvature as curvature
 from ._density import dimension as dimension
 from ._density import fixed_part as fixed_part

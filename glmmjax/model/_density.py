@@ -28,7 +28,10 @@ LOG_2PI = float(np.log(2 * np.pi))
 
 
 class Jet(NamedTuple):
-    """Weighted row terms: log-likelihood, its gradient and negative Hessian in active phi."""
+    """Weighted row terms: log-likelihood, its gradient and negative Hessian in active phi.
+
+    The log-likelihood leaves out the base measure, which `base_measure` adds once, to the value.
+    """
 
     loglik: Float[Array, "n"]
     g: Float[Array, "n r"]
@@ -94,6 +97,12 @@ def fixed_part(model: Model, params: Params, unit: Bucket) -> tuple[Float[Array,
     return tuple(out)
 
 
+def base_measure(model: Model, unit: Bucket) -> Float[Array, ""]:
+    """Weighted sum of the rows' terms in y alone (log factorials)."""
+    like = tuple(unit.offset[:, p] for p in range(len(model.columns)))
+    return (unit.weight * model.family.base_measure(unit.y, like)).sum()
+
+
 def row_loglik(
     model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
 ) -> Float[Array, "n"]:
@@ -126,6 +135,7 @@ def _autodiff_jet(
             for r, p in enumerate(model.active):
                 full[p] = active[r]
             l = model.family.log_prob(unit.y, tuple(full), params.psi)
+            l = l - model.family.base_measure(unit.y, phi)
             return l.sum(), l
 
         (_, l), g = jax.value_and_grad(total, has_aux=True)(active)
