@@ -30,7 +30,7 @@ def main(name: str, budget: float | None = None) -> dict[str, Any]:
         "loglik": [first.loglik],
         "converged": first.converged,
     }
-    if workload.refit:
+    if workload.refit:  # new responses: at the old one the search would start at its end
         responses = new_responses(frame).T.astype(float)
         first.refit(responses[0])
         turn = iter(range(10**9))

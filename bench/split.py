@@ -39,7 +39,7 @@ def main(name: str) -> dict[str, Any]:
         import pandas  # noqa: F401
 
         import glmmjax.api
-        import glmmjax.infer._engine  # noqa: F401
+        import glmmjax.infer._engine
 
         return glmmjax
 
@@ -72,9 +72,8 @@ def main(name: str) -> dict[str, Any]:
 
         model, data = clock("pack", packed)
         x = stack(clock("start", lambda: find_start(model, data)).params)
-        objective = MarginalObjective(
-            model, data, resolve_method(options.get("method", "laplace"), options.get("nodes"), False)
-        )
+        integrator = resolve_method(options.get("method", "laplace"), options.get("nodes"), False)
+        objective = MarginalObjective(model, data, integrator)
         objective.begin(x)
         mode = objective.mode
         assert mode is not None

@@ -32,7 +32,7 @@ def commands(r: R | None, count: int = 5) -> dict[str, Any]:
     with TemporaryDirectory(prefix="glmmjax-bench-") as folder:
         path = Path(folder) / "cbpp.csv"
         write_csv(WORKLOADS["cbpp-laplace"], path)
-        with cache_folder() as env:
+        with cache_folder(own=_has_cli()) as env:
             ours = [python(*_ours(path), env=env) for _ in range(count + 1)]
         peer = [] if r is None else [_rscript(r, path) for _ in range(count)]
     answer = {"how": "python -m glmmjax fit" if _has_cli() else "python -c (no command line yet)"}

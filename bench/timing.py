@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -78,21 +77,18 @@ def clean_environment() -> dict[str, str]:
 
 
 @contextmanager
-def cache_folder() -> Iterator[dict[str, str]]:
-    """An environment whose compilation cache is a new, empty folder; removed at the end."""
+def cache_folder(own: bool = False) -> Iterator[dict[str, str]]:
+    """An environment whose compilation cache is a new, empty folder; removed at the end.
+
+    By JAX's variables, which a script needs, or `own`: by that which glmmjax's command line reads.
+    """
     with TemporaryDirectory(prefix="glmmjax-bench-") as folder:
-        yield clean_environment() | cache_settings(folder)
-
-
-def cache_settings(folder: str) -> dict[str, str]:
-    """glmmjax's own switch, or JAX's three where this version has none."""
-    if find_spec("glmmjax._cache") is not None:
-        return {"GLMMJAX_CACHE": folder}
-    return {
-        "JAX_COMPILATION_CACHE_DIR": folder,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
+        settings = {
+            "JAX_COMPILATION_CACHE_DIR": folder,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        yield clean_environment() | ({"GLMMJAX_CACHE": folder} if own else settings)
 
 
 def summary(seconds: list[float]) -> dict[str, float]:

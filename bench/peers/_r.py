@@ -45,12 +45,11 @@ class R:
             return None
         with TemporaryDirectory(prefix="glmmjax-bench-") as folder:
             arguments = _arguments(workload, peer, Path(folder))
-            once = self.script(str(SCRIPT), *arguments, "0")
-            if once.error:
-                return once.answer()
             again = [str(budget)] + (["^response[0-9]+$"] if workload.refit else [])
             many = self.script(str(SCRIPT), *arguments, *again)
-        return many.answer() if many.error else {"process": once.seconds} | _read(many.out)
+            if many.error or workload.refit:
+                return many.answer() if many.error else _read(many.out)
+            return {"process": self.script(str(SCRIPT), *arguments, "0").seconds} | _read(many.out)
 
 
 def find_r() -> R | None:
