@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -20,7 +21,8 @@ def factors_of(fit: "Fit") -> list[Float[np.ndarray, "q q"]]:
     if not fit.model.terms:
         return []
     with double_precision():
-        return [np.asarray(L) for L in factors(fit.model, np.asarray(fit.estimate.params.theta))]
+        theta = jnp.asarray(fit.estimate.params.theta)
+        return [np.asarray(L) for L in factors(fit.model, theta)]
 
 
 def group_modes(fit: "Fit") -> list[Float[np.ndarray, "l q"]]:

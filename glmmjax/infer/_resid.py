@@ -33,7 +33,8 @@ def resid(fit: "Fit", kind: str = "response", seed: int = 0) -> Float[np.ndarray
     family, psi, y = fit.family, fit.estimate.params.psi, fit.design.y
     phi, weight = response_phi(fit, linear_predictors(fit))
     if kind == "quantile":
-        return _quantile(*rowwise(family, "cdf", phi, psi, y), seed)
+        below, upto = rowwise(family, "cdf", phi, psi, y)
+        return _quantile(below, upto, seed)
     trials = y[:, 1] if y.ndim == 2 else 1.0
     gap = (y[:, 0] / trials if y.ndim == 2 else y) - rowwise(family, "mean", phi, psi)
     if kind == "response":

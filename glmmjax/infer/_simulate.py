@@ -1,35 +1,18 @@
-"""New responses from a fitted model."""
+"""New responses from a fitted model, random effects drawn anew."""
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError
-from ..families import AbstractFamily
+from ._draws import draw
 from ._effects import factors_of
-from ._fit import double_precision
 from ._rows import fitted_rows
 from ._rowwise import response_phi
 
 if TYPE_CHECKING:
     from ._fit import Fit
-
-BUDGET = 2_000_000  # responses drawn at once
-
-
-@lru_cache(maxsize=32)
-def _program(family: AbstractFamily):
-    """Compiled: one key and one set of predictors a draw."""
-
-    def one(key, y, phi, psi):
-        new = family.sample(key, y, phi, psi)
-        return new[..., 0] if new.ndim > phi[0].ndim else new
-
-    return jax.jit(jax.vmap(one, (0, None, 0, None)))
 
 
 def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n"]:
@@ -37,29 +20,23 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
 
     Binomial: successes out of the row's own trials (`refit` takes them). Precision weights divide
     the residual variance; frequency weights do not enter. Draw j depends on `seed` and j only.
-    Raises DataError unless n is a positive whole number.
+    Raises DataError unless n is a positive, and seed a non-negative, whole number.
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise DataError(f"simulate needs a positive whole number of draws, not {n!r}")
+    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise DataError(f"simulate: {name} is a whole number from {least}, not {value!r}")
     rows, Lam = fitted_rows(fit), factors_of(fit)
-    step = max(1, min(int(n), BUDGET // max(1, rows.n)))
+    psi = np.asarray(fit.estimate.params.psi)
     out = np.empty((rows.n, n))
-    for start in range(0, n, step):
-        draws = range(start, min(start + step, n))
-        phi = [response_phi(fit, rows.phi(fit, _effects(Lam, fit, seed, j)))[0] for j in draws]
-        stacked = tuple(np.stack(p) for p in zip(*phi, strict=True))
-        with double_precision():
-            keys = jax.vmap(lambda j: jax.random.fold_in(jax.random.key(seed), j))(
-                jnp.arange(draws.start, draws.stop)
-            )
-            psi = np.asarray(fit.estimate.params.psi)
-            new = _program(fit.family)(keys, fit.design.y, stacked, psi)
-            out[:, draws.start : draws.stop] = np.asarray(new).T
+    for j in range(n):
+        phi, _ = response_phi(fit, rows.phi(fit, _effects(fit, Lam, seed, j)))
+        out[:, j] = draw(fit.family, phi, psi, fit.design.y, (int(seed), j))
     return out
 
 
-def _effects(Lam: list[np.ndarray], fit: "Fit", seed: int, j: int) -> list[np.ndarray]:
+def _effects(fit: "Fit", Lam: list[np.ndarray], seed: int, j: int) -> list[np.ndarray]:
     """b = Lam u of every level of every group, u ~ N(0, I), for draw j."""
-    rng = np.random.default_rng([seed, j])
+    rng = np.random.default_rng([int(seed), j])
     sizes = [g.num_levels for g in fit.slots.groups]
     return [rng.standard_normal((J, len(L))) @ L.T for J, L in zip(sizes, Lam, strict=True)]

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from ..estimate import stack
 from ..integrate._system import Point, evaluate, lay_out_all, solve, system
-from ..model import Model, Params, factors, split
+from ..model import Model, Params, factors, joint, split
 from ..numeric import selected_inverse
 from ._effects import factors_of
 from ._fit import double_precision
@@ -59,13 +59,21 @@ def _programs(model: Model, structure: Any):
         s = at_mode(x, leaves, u)
         return [jax.vmap(lambda f: selected_inverse(f, s.K))(f) for f in s.factors]
 
+    def total(u, x, leaves):
+        params, data = (
+            Params(x[:P], x[P : P + T], x[P + T :]),
+            jax.tree.unflatten(structure, leaves),
+        )
+        each = jax.vmap(lambda unit, v: joint(model, params, unit, v))
+        return sum(each(b, v).sum() for b, v in zip(data.buckets, u, strict=True))
+
     @jax.jit
     def slopes(x, leaves, u):
         s = at_mode(x, leaves, u)
 
         def along(t):
-            moved = jax.jvp(lambda x: at_mode(x, leaves, u).grad, (x,), (t,))[1]
-            du = jax.tree.map(jnp.negative, solve(s, moved)[0].u)
+            moved = jax.jvp(lambda x: jax.grad(total)(u, x, leaves), (x,), (t,))[1]
+            du = solve(s, Point(moved, x[:0]))[0].u  # total is -f: the signs cancel
             return jax.jvp(lambda x, u: effects(x, u, leaves), (x, u), (t, du))[1]
 
         return jax.lax.map(along, jnp.eye(x.size, dtype=x.dtype), batch_size=TANGENTS)
