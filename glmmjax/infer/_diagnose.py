@@ -47,7 +47,8 @@ class Diagnostics:
     min_eigenvalue: of minus the log-likelihood's Hessian in the search's coordinates, in which
         1 is ordinary; NaN if no parameter was free.
     condition: of the correlation matrix of the estimates.
-    boundary: entries of the factors that are zero, `sd:<group>:<effect>`.
+    boundary: effects without variance of their own, `sd:<group>:<effect>` if it is zero,
+        `cor:<group>:<effect>` if they follow from the term's earlier effects.
     relative_sd: the smallest sd of a random effect, relative to the size that matters (below
         1e-4 it counts as zero); NaN without random effects.
     max_coefficient: largest |coefficient| of the mean x range of its column, on the link scale.
@@ -127,10 +128,7 @@ def _verdict(
     if separation or doubts:
         return "suspect", separation or doubts[0]
     if boundary:
-        return "singular", (
-            f"The fit is singular: {', '.join(boundary)} estimated as zero; estimates are the "
-            "maximum, but a simpler random part would say the same"
-        )
+        return "singular", _singular_advice(boundary)
     return "ok", "The search converged to a proper maximum; nothing needs to be done"
 
 
@@ -158,16 +156,33 @@ def _doubts(fit: "Fit") -> tuple[str, ...]:
 
 
 def _boundary(fit: "Fit") -> tuple[str, ...]:
-    """Effects whose column of the factor is zero."""
+    """Effects whose column of the factor is zero: `sd:..` if the sd is, else `cor:..`.
+
+    In canonical form such an effect is either no effect at all, or a combination of those before
+    it in its term.
+    """
     start, found = len(fit.estimate.params.beta), []
+    theta = np.asarray(fit.estimate.params.theta, float)
     for term, at, entries in _numbers.factor_blocks(fit):
         pinned = fit.estimate.pinned[start + at.start : start + at.stop]
+        sd = np.abs(_numbers.factor(theta[at], entries, len(term.effects))).sum(1)
         found += [
-            f"sd:{term.group}:{term.effects[i]}"
+            f"{'cor' if sd[i] > 0 else 'sd'}:{term.group}:{term.effects[i]}"
             for (i, j), zero in zip(entries, pinned, strict=True)
             if zero and i == j
         ]
     return tuple(found)
+
+
+def _singular_advice(boundary: tuple[str, ...]) -> str:
+    zero = [name for name in boundary if name.startswith("sd:")]
+    tied = [name for name in boundary if not name.startswith("sd:")]
+    said = [f"{', '.join(zero)} estimated as zero"] if zero else []
+    said += [f"{', '.join(tied)} at the limit of +-1 (rank deficient covariance)"] if tied else []
+    return (
+        f"The fit is singular: {' and '.join(said)}; this is the maximum, but a simpler random "
+        "part would say the same"
+    )
 
 
 def _relative_sd(fit: "Fit") -> float:

@@ -134,18 +134,19 @@ def _sds_and_correlations(Lam: np.ndarray, pairs: list[tuple[int, int]]) -> np.n
 def _delta_se(theta: np.ndarray, entries, q: int, pairs, cov: np.ndarray) -> np.ndarray:
     """Standard errors of sds and correlations; pinned entries count as known."""
     live = np.isfinite(np.diag(cov))
-    sd = _sds_and_correlations(factor(theta, entries, q), [])
+    values = _sds_and_correlations(factor(theta, entries, q), pairs)
     columns = []
     for k in np.flatnonzero(live):
         e = np.zeros(theta.size)
-        e[k] = step = 1e-6 * (sd[entries[k][0]] or 1.0)  # effects may differ in scale
+        e[k] = step = 1e-6 * (values[entries[k][0]] or 1.0)  # effects may differ in scale
         ends = [_sds_and_correlations(factor(theta + s * e, entries, q), pairs) for s in (1, -1)]
         columns.append((ends[0] - ends[1]) / (2 * step))
     if not columns:
         return np.full(q + len(pairs), np.nan)
     J = np.stack(columns, 1)
     variance = np.einsum("ij,jk,ik->i", J, cov[np.ix_(live, live)], J)
-    return np.sqrt(np.where(variance > 0, variance, np.nan))
+    at_limit = np.r_[np.zeros(q, bool), np.abs(values[q:]) > 1 - 1e-9]
+    return np.sqrt(np.where((variance > 0) & ~at_limit, variance, np.nan))
 
 
 def variances(fit: "Fit") -> list[Variance]:
