@@ -22,7 +22,7 @@ _HOME = {
 }  # fmt: skip
 _MODULES = ("datasets", "families")
 
-__all__ = sorted([*_HOME, *_MODULES, "__version__"])
+__all__ = sorted([*_HOME, *_MODULES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

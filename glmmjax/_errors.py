@@ -1,4 +1,4 @@
-"""Every exception and warning the package raises, so that a user can catch or filter them by class."""
+"""Every error and warning the package raises, so that users can catch or filter by class."""
 
 
 class GlmmjaxError(Exception):

@@ -8,31 +8,27 @@ in every file; a sum over an axis is written with its letter.
 | `u`    | units: connected parts of the data that are independent given the parameters          |
 | `n`    | rows: observations, of the whole data on the host, of one unit inside the core        |
 | `p`    | predictors of a row: the mean's, and perhaps a dispersion's and a zero inflation's    |
-| `k`    | random-effect terms                                                                   |
-| `q`    | effects in one level of a term: 2 for an intercept and a slope                        |
-| `l`    | levels of a grouping factor (in a unit: those which occur there), padding included    |
-| `m`    | border: the effects of a unit that stand outside its leading, block-diagonal term     |
-| `s`    | nodes of a quadrature rule, or draws                                                  |
+| `r`    | active predictors: those that carry a random effect                                   |
+| `g`    | grouping factors; the first leads, the others form the border                         |
+| `J`    | levels of a grouping factor in a unit, padding included                               |
+| `q`    | effects in one level of a group: 2 for an intercept and a slope                       |
+| `d`    | all random effects of a unit, as one vector                                           |
+| `m`    | border columns: the effects of a unit outside its leading group, then open columns    |
+| `c`    | the closed border columns, eliminated inside the unit                                 |
+| `o`    | the open ones, shared by all units: coefficients under REML, [X y] when profiled      |
+| `A`    | quadrature nodes of the border                                                        |
+| `k`    | quadrature nodes of a block                                                           |
 
-`P` counts the columns of one predictor's design matrix X, so its beta is `Float[Array, "P"]`.
+`P` counts the columns of X, so beta is `Float[Array, "P"]`; `T` the entries of theta, `S` of psi.
 """
 
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-Scalar = Float[Array, ""]
-"""One real number as a JAX array, such as a log-likelihood."""
+import jax
+import numpy as np
 
-Rows = Float[Array, "n"]
-"""One real number a row."""
-
-Matrix = Float[Array, "q q"]
-"""A small square matrix: a covariance, its factor, or a diagonal block."""
-
-Codes = Int[Array, "n"]
-"""The level of each row, 0 <= code < l. Host code checks the range: JAX clamps it silently."""
-
-Response = Shaped[Array, "n *trials"]
-"""The response: `(n,)`, or `(n, 2)` for a binomial given as successes and trials."""
-
-Key = PRNGKeyArray
-"""A random key, as `jax.random.key(0)` makes it."""
+if TYPE_CHECKING:
+    AnyArray: TypeAlias = Any
+else:
+    AnyArray = jax.Array | np.ndarray
+"""A NumPy array on the host, a JAX array (or tracer) inside: containers cross that border."""

@@ -155,11 +155,11 @@ def _family(family: Any, link: Any, ziformula: str | None) -> families.AbstractF
     found = families.get(family, link)
     if ziformula is None or ziformula.replace(" ", "") in ("~0", "0"):
         return found
-    return families.ZeroInflated(found)
+    return families.ZeroInflated(found)  # pyright: ignore[reportCallIssue]
 
 
 def _options(options: dict[str, Any] | None, progress: Any) -> Options:
-    callback = progress if callable(progress) else _print_step if progress else None
+    callback: Any = progress if callable(progress) else _print_step if progress else None
     return Options(callback=callback, **(options or {}))
 
 

@@ -58,8 +58,7 @@ def build_model(terms, family: AbstractFamily, columns: tuple[int, ...]) -> tupl
     names = list(family.predictors)
     ordered = [(g, terms[t]) for g, group in enumerate(groups) for t in group.terms]
     static = tuple(
-        Term(g, names.index(t.component), t.Z.shape[1], STRUCTURES[t.structure])
-        for g, t in ordered
+        Term(g, names.index(t.component), t.Z.shape[1], STRUCTURES[t.structure]) for g, t in ordered
     )
     return Model(family, columns, static), groups
 
@@ -106,8 +105,10 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
         rows.append(index)
         sources.append(at)
         levels.append(tuple(_level_index(members[g], chosen, shape, g) for g in range(len(groups))))
-    return model, Data(tuple(buckets)), Slots(
-        tuple(rows), tuple(sources), tuple(levels), groups, sizes.shape[0]
+    return (
+        model,
+        Data(tuple(buckets)),
+        Slots(tuple(rows), tuple(sources), tuple(levels), groups, sizes.shape[0]),
     )
 
 

@@ -1,14 +1,17 @@
 """Checks that need the whole design: too many effects, one level, levels that look wrong."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .._errors import DataError
 from ..formula import Part
 from ._levels import nfc_twins
-from ._response import FamilyLike
 from ._rows import Columns
 from ._types import PredictorDesign, TermDesign
 from ._values import State
+
+if TYPE_CHECKING:
+    from ..families import AbstractFamily
 
 MANY_LEVELS = 20
 
@@ -16,7 +19,7 @@ MANY_LEVELS = 20
 def check_terms(
     terms: Sequence[TermDesign],
     predictors: Sequence[PredictorDesign],
-    family: FamilyLike,
+    family: "AbstractFamily",
     rows: int,
 ) -> None:
     """Refuse grouping factors whose variance cannot be estimated.

@@ -1,7 +1,7 @@
 """A formula and a frame to a `Design`: rows first, then response, fixed and random columns."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,16 +20,19 @@ from ._recipe import (
     TermRecipe,
     sum_offsets,
 )
-from ._response import FamilyLike, Outcome, check_variation, read_response
+from ._response import Outcome, check_variation, read_response
 from ._rows import Columns, check_finite, complete_rows, subset_rows
 from ._types import Design, PredictorDesign, TermDesign
 from ._values import State
+
+if TYPE_CHECKING:
+    from ..families import AbstractFamily
 
 
 def make_design(
     formula: str,
     data: Any,
-    family: FamilyLike,
+    family: "AbstractFamily",
     *,
     ziformula: str | None = None,
     dispformula: str | None = None,
@@ -96,7 +99,7 @@ def make_design(
 
 def _response(
     parsed: Formula,
-    family: FamilyLike,
+    family: "AbstractFamily",
     columns: Columns,
     rows: np.ndarray,
     state: State,
@@ -168,7 +171,7 @@ def _term(bar: Bar, evaluator: Evaluator, columns: Columns) -> TermDesign:
 
 def _recipe(
     formula: str,
-    family: FamilyLike,
+    family: "AbstractFamily",
     parts: Mapping[str, tuple[Part, str]],
     predictors: tuple[PredictorDesign, ...],
     kept: list[list[int]],

@@ -1,14 +1,16 @@
 """What a model needs, from the text and the arguments alone: predictors, columns, contrasts."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._errors import DataError, FormulaError
 from ..formula import Expression, Formula, Part, parse, read_expression
 from ._contrasts import KINDS
 from ._frame import Frame, nearest
 from ._recipe import part_columns, text_columns
-from ._response import FamilyLike
+
+if TYPE_CHECKING:
+    from ..families import AbstractFamily
 
 
 def check_arguments(parsed: Formula, weights_kind: str, allow_fixed: bool) -> None:
@@ -22,7 +24,7 @@ def check_arguments(parsed: Formula, weights_kind: str, allow_fixed: bool) -> No
 
 
 def predictor_parts(
-    parsed: Formula, family: FamilyLike, ziformula: str | None, dispformula: str | None
+    parsed: Formula, family: "AbstractFamily", ziformula: str | None, dispformula: str | None
 ) -> dict[str, tuple[Part, str]]:
     """The right side and its text for every predictor of the family, in the family's order."""
     texts = {"disp": dispformula, "zi": ziformula}

@@ -10,7 +10,6 @@ reported in `empty`, for the caller to drop.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -20,17 +19,6 @@ from ..formula import Expression, Response, read_expression
 from ._columns import Category
 from ._evaluate import Evaluator
 from ._values import Block
-
-
-class FamilyLike(Protocol):
-    """What the design asks of a family."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def support(self) -> str: ...
-    @property
-    def predictors(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)

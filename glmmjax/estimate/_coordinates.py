@@ -8,8 +8,10 @@ size of its effect and 1/sqrt(number of levels).
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 
+from ..families import AbstractFamily
 from ..integrate import Point
 from ..model import Data, Model, Params
 
@@ -52,14 +54,15 @@ def find_start(model: Model, data: Data) -> Start:
     family, rows = model.family, flat_rows(data)
     y, w = rows["y"], rows["weight"]
     mu = np.asarray(family.start_mean(y), float)
-    z = np.asarray(family.link(mu), float)
+    z = np.asarray(family.link(jnp.asarray(mu)), float)
     trials = y[:, 1] if y.ndim == 2 else np.ones(len(w))
     X, target = rows["X"][:, model.column_slice(0)], z - rows["offset"][:, 0]
     root = np.sqrt(w * trials)
     b0 = np.linalg.lstsq(X * root[:, None], target * root, rcond=None)[0]
     residual = target - X @ b0
     spread = float(np.sqrt(np.average(residual**2, weights=w * trials))) or 1.0
-    beta, information = [b0], [w * trials * _information(family, spread)]
+    beta: list[np.ndarray] = [b0]
+    information = [w * trials * _information(family, spread)]
     for p, name in enumerate(family.predictors[1:], start=1):
         guess = _dispersion(family, y, mu, spread) if name == "disp" else -1.0
         Xp = rows["X"][:, model.column_slice(p)]
@@ -79,25 +82,20 @@ def find_start(model: Model, data: Data) -> Start:
     return Start(Params(np.concatenate(beta), theta, psi), T, effect)
 
 
-def _information(family, spread: float) -> float:
-    return 1.0 / spread**2 if family.support == "real" else (0.2 if family.support == "binomial" else 1.0)
+def _information(family: AbstractFamily, spread: float) -> float:
+    """Rough curvature of a row's log-likelihood in its mean's predictor."""
+    return {"real": 1.0 / spread**2, "binomial": 0.2}.get(family.support, 1.0)
 
 
-def _dispersion(family, y: np.ndarray, mu: np.ndarray, spread: float) -> float:
-    """The value on a grid at which the Pearson statistic is nearest to one a row."""
+def _dispersion(family: AbstractFamily, y: np.ndarray, mu: np.ndarray, spread: float) -> float:
+    """The value on a grid at which the variance at the mean is nearest to the sample's."""
     if family.support == "real":
         return float(np.log(spread))
-    grid = np.linspace(-4.0, 6.0, 21)
-    eta = np.asarray(family.link(mu))
-    zeros = np.zeros_like(eta)
-    r2 = (y - mu.mean()) ** 2
-    best, gap = 0.0, np.inf
-    for g in grid:
-        phi = (np.full_like(eta, family.link(mu.mean())), zeros + g, zeros - 1.0)
-        v = np.asarray(family.variance(phi[: len(family.predictors)], np.zeros(0)))
-        distance = abs(np.log(r2.mean() / v.mean()))
-        best, gap = (float(g), distance) if distance < gap else (best, gap)
-    return best
+    grid = np.linspace(-4.0, 6.0, 41)
+    eta = jnp.full_like(grid, family.link(jnp.asarray(mu.mean())))
+    phi = (eta, jnp.asarray(grid), jnp.full_like(grid, -1.0))[: len(family.predictors)]
+    variance = np.asarray(family.variance(phi, jnp.zeros(0)))
+    return float(grid[np.nanargmin(np.abs(np.log(np.var(y) / variance)))])
 
 
 def _whiten(X: np.ndarray, information: np.ndarray) -> np.ndarray:

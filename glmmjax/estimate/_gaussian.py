@@ -65,7 +65,7 @@ class LinearMixed(AbstractEstimator):
         init: Params | None = None,
         key=None,
         *,
-        options: Options = Options(),  # noqa: B008
+        options: Options = Options(),
         start: Start | None = None,
     ) -> Estimate:
         """Fit; `init` overrides the starting values (its theta is absolute)."""
@@ -135,4 +135,3 @@ def _covariance(best, sigma: float, R_X: np.ndarray, g_r2: np.ndarray, nu: float
     cov[P + 1 :][best.pinned] = np.nan
     cov[:, P + 1 :][:, best.pinned] = np.nan
     return cov
-

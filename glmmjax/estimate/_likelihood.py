@@ -1,4 +1,4 @@
-"""Maximum likelihood (and REML) by any integrator: exact gradients inside, a host search outside."""
+"""Maximum likelihood and REML by any integrator: exact gradients, and a search on the host."""
 
 import math
 import time
@@ -65,7 +65,7 @@ class MarginalObjective:
         self.run = _program(model, structure, integrator)
         self.reml = bool(getattr(integrator, "reml", False))
         self.model, self.data = model, data
-        self.u: tuple[Any, ...] | None = None
+        self.u: tuple[Any, ...] = ()
         self.b: Any = None
         self.best, self.code = np.inf, 0
 
@@ -110,7 +110,7 @@ class MaximumLikelihood(AbstractEstimator):
         init: Params | None = None,
         key=None,
         *,
-        options: Options = Options(),  # noqa: B008
+        options: Options = Options(),
         start: Start | None = None,
     ) -> Estimate:
         """Fit; `init` overrides the starting values, `start` also the coordinates.

@@ -73,7 +73,7 @@ def fit_design(
     ziformula: str | None,
     dispformula: str | None,
     start: dict[str, float] | None = None,
-    options: Options = Options(),  # noqa: B008
+    options: Options = Options(),
     record: dict[str, Any] | None = None,
     seconds: dict[str, float] | None = None,
 ) -> Fit:
@@ -130,9 +130,7 @@ def coefficient_names(design: Design, full: bool = False) -> list[str]:
     from ..design._buckets import merge_groups
 
     prefix = {"cond": ""}
-    names = [
-        prefix.get(p.name, f"{p.name}:") + n for p in design.predictors for n in p.names
-    ]
+    names = [prefix.get(p.name, f"{p.name}:") + n for p in design.predictors for n in p.names]
     if not full:
         return names
     for group in merge_groups(design.terms):

@@ -233,4 +233,4 @@ class Fit:
         _store.save(self, path)
 
 
-from . import _diagnose, _effects, _predict, _refit, _resid, _simulate, _store, _summary, _tables  # noqa: E402, I001
+from . import _diagnose, _effects, _predict, _refit, _resid, _simulate, _store, _summary, _tables  # noqa: E402

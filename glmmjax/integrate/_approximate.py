@@ -1,6 +1,7 @@
 """Every non-exact integrator is one formula with another rule for E over z ~ N(0, I):
 
-    log int p(y, u) du = j(u^) + d/2 log 2pi - 1/2 log|H| + log E exp(j(u^ + L^-T z) - j(u^) + |z|^2/2)
+    log int p(y, u) du = j(u^) + d/2 log 2pi - 1/2 log|H|
+                         + log E exp(j(u^ + L^-T z) - j(u^) + |z|^2/2)
 
 with j = log p(y, u), u^ its mode, H = L L' minus its Hessian there. The origin rule gives
 Laplace's approximation (Tierney & Kadane 1986); a tensor Gauss-Hermite rule gives adaptive

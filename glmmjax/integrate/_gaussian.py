@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from ..model import Bucket, Data, Model, curvature, dimension, factors
 from ..numeric import Arrow, ArrowFactor, backward, cholesky, factor, half_solve_t
+from ._system import add
 
 
 class Products(eqx.Module):
@@ -54,20 +55,18 @@ def cross_products(model: Model, data: Data) -> tuple[Products, ...]:
     return tuple(Products(jax.vmap(unit)(b), b.sizes) for b in data.buckets)
 
 
-def profile(
-    theta: Float[Array, "T"], products: tuple[Products, ...], model: Model
-) -> Profile:
+def profile(theta: Float[Array, "T"], products: tuple[Products, ...], model: Model) -> Profile:
     """Eliminate the random effects at relative theta."""
     Lam = factors(model, theta)
-    found, K, logdet = [], 0.0, 0.0
+    found, K, logdet = [], [], []
     for p in products:
         f = jax.vmap(lambda a, p=p: _relative(a, p.sizes, Lam))(p.arrow)
         found.append(f)
-        K = K + f.K.sum(0)
-        logdet = logdet + jax.vmap(lambda f: f.logdet)(f).sum()
-    R = cholesky(K)
+        K.append(f.K.sum(0))
+        logdet.append(jax.vmap(lambda f: f.logdet)(f).sum())
+    R = cholesky(add(K))
     d = jnp.diagonal(R)
-    return Profile(logdet, 2 * jnp.log(d[:-1]).sum(), d[-1] ** 2, R, tuple(found))
+    return Profile(add(logdet), 2 * jnp.log(d[:-1]).sum(), d[-1] ** 2, R, tuple(found))
 
 
 def _relative(a: Arrow, sizes: tuple[int, ...], Lam: tuple[Array, ...]) -> ArrowFactor:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 from ..model import LOG_2PI, Bucket, Data, Model, Params, base_measure, jet, leverages, scores
 from ..numeric import backward, selected_inverse
 from ._mode import find_mode
-from ._system import Point, Rows, lay_out, lay_out_all, phi_at, row_effects, solve, system
+from ._system import Point, Rows, add, lay_out, lay_out_all, phi_at, row_effects, solve, system
 
 
 def laplace_value_and_grad(
@@ -69,6 +69,6 @@ def laplace_value_and_grad(
             return j.loglik.sum() - 0.5 * (h * j.W).sum() - 0.5 * pull
 
         parts = zip(data.buckets, V, at.u, shift.u, strict=True)
-        return sum(jax.vmap(unit_share)(*p).sum() for p in parts)
+        return add(jax.vmap(unit_share)(*p).sum() for p in parts)
 
     return value, jax.grad(surrogate)(params), at, results

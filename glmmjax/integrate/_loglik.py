@@ -25,7 +25,7 @@ def marginal_loglik(
     params: Params,
     data: Data,
     model: Model,
-    integrator: AbstractIntegrator = Laplace(),  # noqa: B008  (frozen and static)
+    integrator: AbstractIntegrator = Laplace(),
     *,
     key: Array | None = None,
 ) -> Float[Array, ""]:
@@ -46,7 +46,7 @@ def marginal(
     params: Params,
     data: Data,
     model: Model,
-    integrator: AbstractIntegrator = Laplace(),  # noqa: B008
+    integrator: AbstractIntegrator = Laplace(),
     *,
     key: Array | None = None,
 ) -> Float[Array, "units"]:

@@ -6,7 +6,7 @@ from jaxtyping import Array, Int
 
 from ..model import Data, Jet, Model, Params, dimension
 from ..numeric import half_solve, half_solve_t, newton
-from ._system import Point, evaluate, lay_out_all, solve, system, unit_factor, unit_value
+from ._system import Point, add, evaluate, lay_out_all, solve, system, unit_factor, unit_value
 
 
 def tolerance(dtype: jnp.dtype) -> float:
@@ -54,7 +54,7 @@ def _unit_search(model, params, data, layouts, start):
 def _joint_search(model, params, data, layouts, start):
     def value(at: Point):
         f, jets = evaluate(model, params, data, layouts, at)
-        return sum(v.sum() for v in f), jets
+        return add(v.sum() for v in f), jets
 
     def direction(at: Point, jets, ridge):
         s = system(layouts, at, jets, ridge)

@@ -9,6 +9,10 @@ meet; under REML b is the conditional coefficients with a flat prior, shared by 
 To the rows, b is one more group of effects: its row design is X and its single level is shared.
 """
 
+import operator
+from collections.abc import Iterable
+from functools import reduce
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -39,6 +43,11 @@ from ..numeric import (
     half_solve_t,
     logdet,
 )
+
+
+def add(parts: Iterable[Array]) -> Array:
+    """The sum of at least one array; unlike `sum`, it starts from the first, whatever its dtype."""
+    return reduce(operator.add, parts)
 
 
 class Point(eqx.Module):
@@ -96,13 +105,13 @@ def lay_out_all(model: Model, params: Params, data: Data, reml: bool) -> tuple[R
 
 def row_effects(r: Rows, u: Float[Array, "d"], b: Float[Array, "o"]) -> Float[Array, "n r"]:
     """sum_g a_g' part_g[level_g] of one unit."""
-    values, start, effect = jnp.concatenate([u, b]), 0, 0.0
+    values, start, effects = jnp.concatenate([u, b]), 0, []
     for g, (a, J) in enumerate(zip(r.a, r.sizes, strict=True)):
         q = a.shape[-1]
         part = values[start : start + J * q].reshape(J, q)
-        effect = effect + (a * take(part, r.level[:, g])[:, None, :]).sum(-1)
+        effects.append((a * take(part, r.level[:, g])[:, None, :]).sum(-1))
         start += J * q
-    return effect
+    return add(effects)
 
 
 def phi_at(

@@ -3,7 +3,9 @@
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
+
+from .._typing import AnyArray
 
 
 class Bucket(eqx.Module):
@@ -16,12 +18,12 @@ class Bucket(eqx.Module):
     A `Bucket` with the unit axis mapped away by `vmap` is one unit.
     """
 
-    y: Float[Array, "u n *c"]
-    X: Float[Array, "u n P"]
-    Z: tuple[Float[Array, "u n q"], ...]
-    level: Int[Array, "u n g"]
-    offset: Float[Array, "u n p"]
-    weight: Float[Array, "u n"]
+    y: Float[AnyArray, "u n *c"]
+    X: Float[AnyArray, "u n P"]
+    Z: tuple[Float[AnyArray, "u n q"], ...]
+    level: Int[AnyArray, "u n g"]
+    offset: Float[AnyArray, "u n p"]
+    weight: Float[AnyArray, "u n"]
     covariates: Any = None
     sizes: tuple[int, ...] = eqx.field(static=True, default=())
 

@@ -124,31 +124,25 @@ def jet(model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]) -> J
 def _autodiff_jet(
     model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
 ) -> tuple[Array, Array, Array]:
-    """Rows do not interact, so derivatives of the sum are the rows' own."""
+    """(l, g, W) by autodiff. Rows do not interact: derivatives of the sum are the rows' own."""
+    base = model.family.base_measure(unit.y, phi)
 
-    def score(active: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array]:
+    def total(active: tuple[Array, ...]) -> tuple[Array, Array]:
         full = list(phi)
-        for r, p in enumerate(model.active):
-            full[p] = active[r]
+        for p, value in zip(model.active, active, strict=True):
+            full[p] = value
+        l = model.family.log_prob(unit.y, tuple(full), params.psi) - base
+        return l.sum(), l
 
-        def total(active):
-            for r, p in enumerate(model.active):
-                full[p] = active[r]
-            l = model.family.log_prob(unit.y, tuple(full), params.psi)
-            l = l - model.family.base_measure(unit.y, phi)
-            return l.sum(), l
-
+    def score(active: tuple[Array, ...]) -> tuple[Array, Array]:
         (_, l), g = jax.value_and_grad(total, has_aux=True)(active)
-        return g, l
+        return jnp.stack(g, -1), l
 
     at = tuple(phi[p] for p in model.active)
+    g, push, l = jax.linearize(score, at, has_aux=True)
     one, zero = jnp.ones_like(at[0]), jnp.zeros_like(at[0])
-    tangents = [tuple(one if s == r else zero for s in range(len(at))) for r in range(len(at))]
-    g, columns, l = None, [], None
-    for t in tangents:
-        g, dg, l = jax.jvp(score, (at,), (t,), has_aux=True)
-        columns.append(jnp.stack(dg, -1))
-    return l, jnp.stack(g, -1), -jnp.stack(columns, -1)
+    units = [tuple(one if s == r else zero for s in range(len(at))) for r in range(len(at))]
+    return l, g, -jnp.stack([push(t) for t in units], -1)
 
 
 def joint(model: Model, params: Params, unit: Bucket, u: Float[Array, "d"]) -> Float[Array, ""]:

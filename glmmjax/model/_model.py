@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import block_diag
 from jaxtyping import Array, Float
 
+from .._typing import AnyArray
 from ..covariance import AbstractCovariance
 from ..families import AbstractFamily
 
@@ -74,9 +75,9 @@ class Params(eqx.Module):
     factors on the absolute scale, term by term; psi: shape parameters of the family.
     """
 
-    beta: Float[Array, "P"]
-    theta: Float[Array, "T"]
-    psi: Float[Array, "S"]
+    beta: Float[AnyArray, "P"]
+    theta: Float[AnyArray, "T"]
+    psi: Float[AnyArray, "S"]
 
 
 def factors(model: Model, theta: Float[Array, "T"]) -> tuple[Float[Array, "q q"], ...]:

@@ -11,6 +11,9 @@ from ._dense import backward as backward
 from ._dense import cholesky as cholesky
 from ._dense import forward as forward
 from ._dense import logdet as logdet
+from ._minimise import Search as Search
+from ._minimise import minimise as minimise
+from ._minimise import minimise_host as minimise_host
 from ._newton import CONVERGED as CONVERGED
 from ._newton import INDEFINITE as INDEFINITE
 from ._newton import MAX_STEPS as MAX_STEPS
@@ -19,6 +22,3 @@ from ._newton import NOT_FINITE as NOT_FINITE
 from ._newton import NewtonResult as NewtonResult
 from ._newton import newton as newton
 from ._rules import gauss_hermite as gauss_hermite
-from ._minimise import Search as Search
-from ._minimise import minimise as minimise
-from ._minimise import minimise_host as minimise_host

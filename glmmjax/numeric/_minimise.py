@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._typing import AnyArray
+
 RUNNING, CONVERGED, STALLED = 0, 1, 2
 ARMIJO = 1e-4
 
@@ -40,7 +42,7 @@ class Search(NamedTuple):
     status: Any
 
 
-def begin(xp: ModuleType, x0: Float[Array, "d"], B0: Float[Array, "d d"]) -> Search:
+def begin(xp: ModuleType, x0: Float[AnyArray, "d"], B0: Float[AnyArray, "d d"]) -> Search:
     """Nothing accepted yet; the first request is x0 itself."""
     zero = xp.zeros_like(x0)
     inf = xp.asarray(np.inf, dtype=x0.dtype)
@@ -49,7 +51,7 @@ def begin(xp: ModuleType, x0: Float[Array, "d"], B0: Float[Array, "d d"]) -> Sea
 
 
 def advance(
-    xp: ModuleType, s: Search, f: Float[Array, ""], g: Float[Array, "d"], tol: float
+    xp: ModuleType, s: Search, f: Float[AnyArray, ""], g: Float[AnyArray, "d"], tol: float
 ) -> Search:
     """One step: judge the value and gradient at `s.trial`, choose the next trial.
 

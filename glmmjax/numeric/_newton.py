@@ -81,7 +81,9 @@ def newton(
         lost = ~jnp.isfinite(f) | (ridge > 1e12)
         return _State(x, f, aux, trial, decrement, ridge, s.steps + 1, last | lost)
 
-    start = _State(x0, inf, aux0, x0, jnp.array(1 / eps, dtype), zero, jnp.array(0), jnp.array(False))
+    start = _State(
+        x0, inf, aux0, x0, jnp.array(1 / eps, dtype), zero, jnp.array(0), jnp.array(False)
+    )
     end = jax.lax.while_loop(lambda s: ~s.done & (s.steps < max_steps), body, start)
     stuck = ~end.done | (end.ridge > 1e12)
     code = jnp.where(stuck, MAX_STEPS, CONVERGED)
