@@ -73,7 +73,7 @@ def _private(folder: Path) -> Path:
             raise GlmmjaxError(f"the cache folder {folder} belongs to another user; {_remedy()}")
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise GlmmjaxError(
-                f"others may write to the cache folder {folder}: run chmod 700 on it, or {_remedy()}"
+                f"others may write to the cache folder {folder}; chmod 700 it, or {_remedy()}"
             )
     return folder.resolve()
 

@@ -1,6 +1,7 @@
 """What can be asked on the command line. Nothing here imports JAX."""
 
 import argparse
+from typing import NoReturn
 
 from ._read import MAX_ROWS
 
@@ -15,9 +16,17 @@ Compiled programs are kept in ~/.cache/glmmjax; GLMMJAX_CACHE=/a/folder moves th
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"glmmjax: error: {message} (see {self.prog} --help)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole grammar of arguments; `args.command` names a function of `_commands`."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m glmmjax",
         description="Fit generalised linear mixed models.",
         epilog=EXAMPLE,
@@ -80,7 +89,7 @@ def _predict(commands) -> None:
     p.add_argument("--effects", choices=("conditional", "fixed", "marginal"), default="conditional")
     p.add_argument("--kind", choices=("response", "link"), default="response")
     p.add_argument("--new-levels", choices=("error", "population", "sample"), default="error")
-    p.add_argument("--interval", type=float, metavar="LEVEL", help="such as 0.95")
+    p.add_argument("--interval", type=_level, metavar="LEVEL", help="such as 0.95")
     p.add_argument("--format", choices=("csv", "json"), default="csv")
     _limit(p)
 
@@ -103,6 +112,16 @@ def _version(commands) -> None:
 
 def _limit(p: argparse.ArgumentParser) -> None:
     p.add_argument("--max-rows", type=_positive, default=MAX_ROWS, metavar="N")
+
+
+def _level(text: str) -> float:
+    try:
+        level = float(text)
+    except ValueError:
+        level = 0.0
+    if not 0 < level < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    return level
 
 
 def _positive(text: str) -> int:

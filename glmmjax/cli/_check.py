@@ -9,7 +9,7 @@ import numpy as np
 
 def describe(args: argparse.Namespace, arguments: dict[str, Any]) -> dict[str, Any]:
     """Build the design and pack it; a dict of plain values. Raises what the fit would raise."""
-    from .. import families
+    from ..api import _family
     from ..design import make_design
     from ..design._buckets import pack
     from ..infer._engine import is_linear, resolve_method
@@ -17,9 +17,7 @@ def describe(args: argparse.Namespace, arguments: dict[str, Any]) -> dict[str, A
     kept = ("ziformula", "dispformula", "weights", "offset", "trials", "missing", "weights_kind")
     data = arguments["data"]
     integrator = resolve_method(args.method, args.nodes, args.reml)
-    family = families.get(args.family, args.link)
-    if args.ziformula is not None and args.ziformula.replace(" ", "") not in ("~0", "0"):
-        family = families.ZeroInflated(family)
+    family = _family(args.family, args.link, args.ziformula)
     design = make_design(args.formula, data, family, **{name: arguments[name] for name in kept})
     model, packed, slots = pack(design, family, spare=False)
     integrator.check(model, packed)

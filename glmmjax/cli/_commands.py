@@ -24,7 +24,7 @@ def fit(args: argparse.Namespace) -> int:
     _check_place(args.out)
     arguments = read_model(args)
     clock.lap("read")
-    start_cache()
+    start_jax()
     from ..api import glmm
 
     if args.timings:
@@ -89,7 +89,7 @@ def check(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """Real data by every method."""
-    start_cache()
+    start_jax()
     from ._demo import run
 
     return run()
@@ -109,11 +109,17 @@ def version(args: argparse.Namespace) -> int:
     return 0
 
 
-def start_cache() -> None:
-    """Keep compiled programs; where the folder is not safe, say so and do without."""
+def start_jax() -> None:
+    """Find the device (a RuntimeError where there is none), and keep compiled programs.
+
+    Where the folder for them is not safe, say so and do without.
+    """
+    import jax
+
     from .._cache import use_cache
     from ._main import say
 
+    jax.devices()
     try:
         use_cache()
     except GlmmjaxError as error:
@@ -123,7 +129,7 @@ def start_cache() -> None:
 def _load(path: str) -> Any:
     if not Path(path).is_file():
         raise DataError(f"there is no file {path}")
-    start_cache()
+    start_jax()
     from ..infer._store import load
 
     return load(path)

@@ -51,14 +51,15 @@ class Progress:
         self._stream.flush()
 
 
+EVENTS = {
+    "/jax/core/compile/jaxpr_trace_duration": "trace",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
+    "/jax/core/compile/backend_compile_duration": "compile",
+}
+
+
 class Stopwatch:
     """Seconds by stage; inside JAX by its own events: trace, lower, compile (or read the cache)."""
-
-    EVENTS = {
-        "/jax/core/compile/jaxpr_trace_duration": "trace",
-        "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
-        "/jax/core/compile/backend_compile_duration": "compile",
-    }
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -77,10 +78,10 @@ class Stopwatch:
 
         jax.monitoring.register_event_duration_secs_listener(self._hear)
 
-    def _hear(self, event: str, duration: float, **_: Any) -> None:
-        if event in self.EVENTS:
+    def _hear(self, event: str, duration_secs: float, **_: Any) -> None:
+        if event in EVENTS:
             now = time.perf_counter()
-            self._spans.setdefault(self.EVENTS[event], []).append((now - duration, now))
+            self._spans.setdefault(EVENTS[event], []).append((now - duration_secs, now))
 
     def report(self) -> dict[str, float]:
         """Seconds by stage, those of JAX among them, and in total."""
