@@ -49,9 +49,9 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     try:
         if not zipfile.is_zipfile(name):
             raise DataError("it is no .npz archive")
-        with np.load(name, allow_pickle=False) as archive:
-            _check_members(archive.zip)
-            arrays = {key: archive[key] for key in archive.files}
+        with zipfile.ZipFile(name) as archive:
+            _check_members(archive)
+            arrays = {m.filename[:-4]: _read(archive, m) for m in archive.infolist()}
         return _header(arrays), arrays
     except DataError as error:
         raise DataError(f"{name} is refused: {error}") from None
@@ -71,10 +71,13 @@ def _header(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     return header
 
 
-def _check_members(archive: zipfile.ZipFile | None) -> None:
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
     """Names, kinds, shapes and sizes of all members, before anything is read into memory."""
-    if archive is None:
-        raise DataError("it is no .npz archive")
     members = archive.infolist()
     names = [m.filename for m in members]
     if len(names) > MAX_ARRAYS or len(set(names)) != len(names):
