@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..integrate import Point, coefficients, cross_products, profile, spherical_effects
+from ..integrate import Point, coefficients, cross_products, profile_and_slopes, spherical_effects
 from ..model import LOG_2PI, Data, Model, Params
 from ._base import AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows
@@ -20,27 +20,18 @@ from ._search import optimise, status
 
 
 @lru_cache(maxsize=64)
-def _programs(model: Model, structure, reml: bool):
-    def pieces(theta, products):
-        p = profile(theta, products, model)
-        logdet = p.logdet + p.logdet_X if reml else p.logdet
-        return (logdet, p.r2), p
+def _program(model: Model, structure, reml: bool):
+    """Compiled theta, leaves -> ([logdet, r2, their slopes], beta^, R, u^)."""
 
     @jax.jit
     def run(theta, leaves):
         products = jax.tree.unflatten(structure, leaves)
-        (logdet, r2), pull, _ = jax.vjp(lambda t: pieces(t, products), theta, has_aux=True)
-        one, zero = jnp.ones_like(r2), jnp.zeros_like(r2)
-        g_logdet, g_r2 = pull((one, zero))[0], pull((zero, one))[0]
-        return jnp.concatenate([jnp.stack([logdet, r2]), g_logdet, g_r2])
+        p, g_logdet, g_r2 = profile_and_slopes(theta, products, model, reml)
+        logdet = p.logdet + p.logdet_X if reml else p.logdet
+        head = jnp.concatenate([jnp.stack([logdet, p.r2]), g_logdet, g_r2])
+        return head, coefficients(p), p.R[:-1, :-1], spherical_effects(p)
 
-    @jax.jit
-    def solution(theta, leaves):
-        products = jax.tree.unflatten(structure, leaves)
-        p = profile(theta, products, model)
-        return coefficients(p), p.R[:-1, :-1], spherical_effects(p, model, products)
-
-    return run, solution
+    return run
 
 
 @lru_cache(maxsize=8)
@@ -74,7 +65,7 @@ class LinearMixed(AbstractEstimator):
         first = start.params if init is None else init
         products = _crosses(model)(data)
         leaves, structure = jax.tree.flatten(products)
-        run, solution = _programs(model, structure, self.reml)
+        run = _program(model, structure, self.reml)
         T, P = model.num_theta, model.columns[0]
         weight = flat_rows(data)["weight"]
         N = float(weight.size if self.precision else weight.sum())
@@ -82,7 +73,7 @@ class LinearMixed(AbstractEstimator):
         gain = 0.5 * float(np.log(weight).sum()) if self.precision else 0.0
 
         def deviance(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            out = np.asarray(run(theta, leaves))
+            out = np.asarray(run(theta, leaves)[0])
             logdet, r2 = out[:2]
             if not (np.isfinite(logdet) and r2 > 0):
                 return np.inf, np.zeros(T)
@@ -97,9 +88,9 @@ class LinearMixed(AbstractEstimator):
         best = optimise(
             deviance, np.asarray(first.theta) / sigma0, relative, model, slice(0, T), free, options
         )
-        out = np.asarray(run(best.x, leaves))
+        out, beta, R_X, u = run(best.x, leaves)
+        out = np.asarray(out)
         sigma = float(np.sqrt(out[1] / nu))
-        beta, R_X, u = solution(best.x, leaves)
         params = Params(np.r_[np.asarray(beta), np.log(sigma)], sigma * best.x, np.zeros(0))
         mode = Point(tuple(v / sigma for v in u), jnp.zeros(0))
         cov = _covariance(best, sigma, np.asarray(R_X), out[2 + T :], nu, out[1])

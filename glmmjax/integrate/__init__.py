@@ -9,7 +9,7 @@ from ._gaussian import Products as Products
 from ._gaussian import Profile as Profile
 from ._gaussian import coefficients as coefficients
 from ._gaussian import cross_products as cross_products
-from ._gaussian import profile as profile
+from ._gaussian import profile_and_slopes as profile_and_slopes
 from ._gaussian import spherical_effects as spherical_effects
 from ._laplace import laplace_value_and_grad as laplace_value_and_grad
 from ._loglik import marginal as marginal

@@ -18,10 +18,19 @@ the same arrow that everything else uses.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ..model import Bucket, Data, Model, curvature, dimension, factors
-from ..numeric import Arrow, ArrowFactor, backward, cholesky, factor, half_solve_t
+from ..model import Bucket, Data, Model, curvature, factors
+from ..numeric import (
+    Arrow,
+    ArrowFactor,
+    backward,
+    cholesky,
+    factor,
+    half_solve_t,
+    selected_inverse,
+)
 from ._system import add
 
 
@@ -55,30 +64,68 @@ def cross_products(model: Model, data: Data) -> tuple[Products, ...]:
     return tuple(Products(jax.vmap(unit)(b), b.sizes) for b in data.buckets)
 
 
-def profile(theta: Float[Array, "T"], products: tuple[Products, ...], model: Model) -> Profile:
-    """Eliminate the random effects at relative theta."""
+def scale(
+    theta: Float[Array, "T"], products: tuple[Products, ...], model: Model
+) -> tuple[Arrow, ...]:
+    """A of every unit at relative theta: cross-products times Lam, plus the prior's identity."""
     Lam = factors(model, theta)
-    found, K, logdet = [], [], []
-    for p in products:
-        f = jax.vmap(lambda a, p=p: _relative(a, p.sizes, Lam))(p.arrow)
-        found.append(f)
-        K.append(f.K.sum(0))
-        logdet.append(jax.vmap(lambda f: f.logdet)(f).sum())
-    R = cholesky(add(K))
+    return tuple(jax.vmap(lambda a, p=p: _scale(a, p.sizes, Lam))(p.arrow) for p in products)
+
+
+def profile(arrows: tuple[Arrow, ...], open: int) -> Profile:
+    """Eliminate the random effects; `open` counts the columns of [X y]."""
+    found = tuple(jax.vmap(lambda a: factor(a, open))(a) for a in arrows)
+    R = cholesky(add(f.K.sum(0) for f in found))
     d = jnp.diagonal(R)
-    return Profile(add(logdet), 2 * jnp.log(d[:-1]).sum(), d[-1] ** 2, R, tuple(found))
+    logdet = add(jax.vmap(lambda f: f.logdet)(f).sum() for f in found)
+    return Profile(logdet, 2 * jnp.log(d[:-1]).sum(), d[-1] ** 2, R, found)
 
 
-def _relative(a: Arrow, sizes: tuple[int, ...], Lam: tuple[Array, ...]) -> ArrowFactor:
-    """Scale a unit's cross-products by Lam, add the prior, eliminate u."""
-    open = a.E.shape[0] - sum(J * L.shape[0] for J, L in zip(sizes[1:], Lam[1:], strict=True))
-    q = Lam[0].shape[0]
-    D = Lam[0].T @ a.D @ Lam[0] + jnp.eye(q, dtype=a.D.dtype)[None]
-    C = _scale_border(jnp.swapaxes(Lam[0], 0, 1) @ a.C, sizes, Lam)
+def profile_and_slopes(
+    theta: Float[Array, "T"], products: tuple[Products, ...], model: Model, reml: bool
+) -> tuple[Profile, Float[Array, "T"], Float[Array, "T"]]:
+    """(profile, d logdet / d theta, d r2 / d theta); under REML logdet includes 2 log|R_X|.
+
+    Neither slope differentiates a factorisation. d log|A| = <A^-1, dA> needs the inverse on the
+    pattern of A (with the block of X under REML, without it otherwise); and r2 = v'Av at the
+    minimiser v = (u^, beta^, -1), so that by the envelope theorem d r2 = <v v', dA>. Both are
+    cotangents of the same linear map theta -> A.
+    """
+    arrows, pull = jax.vjp(lambda t: scale(t, products, model), theta)
+    p = profile(arrows, model.columns[0] + 1)
+    V_oo = jnp.zeros_like(p.R)
+    if reml:
+        half = backward(p.R[:-1, :-1], jnp.eye(p.R.shape[0] - 1, dtype=p.R.dtype))
+        V_oo = V_oo.at[:-1, :-1].set(half @ half.T)
+    inverse = [jax.vmap(lambda f: selected_inverse(f, V_oo))(f) for f in p.factors]
+    weights = tuple(Arrow(v.D, 2 * v.C, v.E) for v in inverse)
+    squares = tuple(jax.vmap(_square)(*b) for b in _minimiser(p))
+    return p, pull(weights)[0], pull(squares)[0]
+
+
+def _minimiser(p: Profile) -> list[tuple[Array, Array]]:
+    """v = (u^, beta^, -1) by unit, as (lead, border): A_u u^ = Lam'Z'W(y - X beta^)."""
+    v = jnp.concatenate([coefficients(p), -jnp.ones(1, p.R.dtype)])
+    out = []
+    for f in p.factors:
+        zeros = jnp.zeros(f.L.shape[:-1], v.dtype), jnp.zeros(f.R.shape[:-1], v.dtype)
+        out.append(jax.vmap(half_solve_t, (0, 0, 0, None))(f, *zeros, v))
+    return out
+
+
+def _square(lead: Float[Array, "J q"], border: Float[Array, "m"]) -> Arrow:
+    """v v' on the pattern of A, with C counted twice."""
+    C = 2 * lead[:, :, None] * border
+    return Arrow(lead[:, :, None] * lead[:, None, :], C, jnp.outer(border, border))
+
+
+def _scale(a: Arrow, sizes: tuple[int, ...], Lam: tuple[Array, ...]) -> Arrow:
+    closed = sum(J * L.shape[0] for J, L in zip(sizes[1:], Lam[1:], strict=True))
+    D = Lam[0].T @ a.D @ Lam[0] + jnp.eye(Lam[0].shape[0], dtype=a.D.dtype)
+    C = _scale_border(Lam[0].T @ a.C, sizes, Lam)
     E = _scale_border(_scale_border(a.E, sizes, Lam).T, sizes, Lam)
-    closed = a.E.shape[0] - open
-    prior = jnp.concatenate([jnp.ones(closed, E.dtype), jnp.zeros(open, E.dtype)])
-    return factor(Arrow(D, C, E + jnp.diag(prior)), open)
+    prior = jnp.asarray(np.arange(E.shape[0]) < closed, E.dtype)
+    return Arrow(D, C, E + jnp.diag(prior))
 
 
 def _scale_border(M: Float[Array, "*b m"], sizes: tuple[int, ...], Lam: tuple[Array, ...]) -> Array:
@@ -97,16 +144,10 @@ def coefficients(p: Profile) -> Float[Array, "P"]:
     return backward(p.R[:-1, :-1], p.R[-1, :-1, None])[:, 0]
 
 
-def spherical_effects(
-    p: Profile, model: Model, products: tuple[Products, ...]
-) -> tuple[Float[Array, "u d"], ...]:
-    """u^ on the relative scale: A u = Lam'Z'W(y - X beta), the back-solve with [beta, -1]."""
-    v = jnp.concatenate([coefficients(p), -jnp.ones(1, p.R.dtype)])
+def spherical_effects(p: Profile) -> tuple[Float[Array, "u d"], ...]:
+    """u^ of every unit, relative to sigma."""
     out = []
-    for f, prod in zip(p.factors, products, strict=True):
-        U, J, q = f.L.shape[0], f.L.shape[1], f.L.shape[2]
-        zeros = jnp.zeros((U, J, q), f.L.dtype), jnp.zeros((U, f.R.shape[-1]), f.L.dtype)
-        lead, border = jax.vmap(half_solve_t, (0, 0, 0, None))(f, *zeros, v)
-        u = jnp.concatenate([lead.reshape(U, -1), border[:, : f.R.shape[-1]]], 1)
-        out.append(u[:, : dimension(model, prod.sizes)])
+    for f, (lead, border) in zip(p.factors, _minimiser(p), strict=True):
+        closed = border[:, : f.R.shape[-1]]
+        out.append(jnp.concatenate([lead.reshape(lead.shape[0], -1), closed], 1))
     return tuple(out)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-UNROLL = 6
+UNROLL = 4
 
 
 def cholesky(A: Float[Array, "*b n n"]) -> Float[Array, "*b n n"]:

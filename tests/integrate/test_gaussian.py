@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import oracles, zoo
 
-from glmmjax.integrate import coefficients, cross_products, profile, spherical_effects
+from glmmjax.integrate import coefficients, cross_products, profile_and_slopes, spherical_effects
 from glmmjax.model import factors, split
 
 NAMES = ("gaussian_slope", "gaussian_crossed")
@@ -29,8 +29,8 @@ def profiled(request):
     @jax.jit
     def run(theta):
         products = cross_products(model, data)
-        p = profile(theta, products, model)
-        return p, coefficients(p), spherical_effects(p, model, products)
+        p, _, _ = profile_and_slopes(theta, products, model, False)
+        return p, coefficients(p), spherical_effects(p)
 
     return c, model, data, slots, run(c.theta)
 
@@ -84,3 +84,22 @@ def test_effects_are_the_best_linear_unbiased_predictors(profiled):
         found = slots.to_levels(levels, g)
         np.testing.assert_allclose(found.ravel(), expected[start : start + size], atol=1e-11)
         start += size
+
+
+@pytest.mark.parametrize("reml", [False, True])
+def test_slopes_are_those_of_the_pieces(profiled, reml):
+    c, model, data, _, _ = profiled
+    products = cross_products(model, data)
+
+    @jax.jit
+    def run(theta):
+        p, logdet, r2 = profile_and_slopes(theta, products, model, reml)
+        return p.logdet + (p.logdet_X if reml else 0.0), p.r2, logdet, r2
+
+    theta = np.asarray(c.theta)
+    _, _, g_logdet, g_r2 = run(theta)
+    h = 1e-5
+    for i, e in enumerate(np.eye(theta.size)):
+        up, down = run(theta + h * e), run(theta - h * e)
+        assert float(up[0] - down[0]) / (2 * h) == pytest.approx(float(g_logdet[i]), rel=1e-7)
+        assert float(up[1] - down[1]) / (2 * h) == pytest.approx(float(g_r2[i]), rel=1e-7)
