@@ -86,13 +86,12 @@ pd.DataFrame(
 # Each grey line is a herd; the black points are the typical herd, with 95 % confidence intervals.
 
 # %%
-herds = pd.MultiIndex.from_product([data["herd"].cat.categories, "1234"], names=["herd", "period"])
-grid = herds.to_frame(index=False)
+grid = periods[["period"]].merge(data[["herd"]].drop_duplicates(), how="cross")
 grid["p"] = fit.predict(grid)
 typical = fit.predict(periods, effects="fixed", interval=0.95)
 
 figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
-for _, herd in grid.groupby("herd"):
+for _, herd in grid.groupby("herd", observed=True):
     axes.plot(herd["period"], herd["p"], color="0.75", linewidth=1)
 error = [typical["predict"] - typical["lower"], typical["upper"] - typical["predict"]]
 axes.errorbar(periods["period"], typical["predict"], error, fmt="o", color="black", capsize=3)
@@ -153,9 +152,9 @@ print("in total", float(slope.sum()))
 # %% [markdown]
 # ### Many responses at once
 #
-# Is the log-likelihood that we saw unusual under the model? Draw 200 responses, evaluate all of them
-# in one program with `vmap`, and see where the observed one stands. Arrays in a bucket are padded
-# and ordered by unit; `fit.slots.source` says which row of the data stands where.
+# Is the log-likelihood that we saw unusual under the model? Draw 200 responses, evaluate all of
+# them in one program with `vmap`, and see where the observed one stands. Arrays in a bucket are
+# padded and ordered by unit; `fit.slots.source` says which row of the data stands where.
 
 # %%
 responses = fit.simulate(200, seed=1).T  # (200, rows)
@@ -169,7 +168,7 @@ def of_response(successes):
 
 
 simulated = jax.jit(jax.vmap(of_response))(packed)
-print(simulated.shape, "of them below the observed:", float((simulated < fit.loglik).mean()))
+print(f"{np.mean(simulated < fit.loglik):.1%} of {len(simulated)} lie below the observed")
 
 # %% [markdown]
 # ### Many parameters at once
