@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ from ..timing import Done, process, summary
 from ..workloads import Workload, new_responses
 
 SCRIPT = Path(__file__).with_name("fits.R")
-OPENBLAS = ("/usr/lib/x86_64-linux-gnu/openblas", "/usr/lib/aarch64-linux-gnu/openblas")
+OPENBLAS = "*/openblas*/libblas.so.3"  # where Debian puts it, below /usr/lib
 QUICK = ("openblas", "mkl", "blis", "atlas", "accelerate", "flexiblas")
 ASK = """
 cat(R.version$major, ".", R.version$minor, "\\n", sep = "")
@@ -59,12 +60,16 @@ def find_r() -> R | None:
         return None
     env = dict(os.environ)
     found = _ask(rscript, env)
-    if found is not None and not found.quick:
-        folder = next((f for f in OPENBLAS if Path(f, "libblas.so.3").exists()), None)
-        if folder is not None:
-            path = ":".join(filter(None, [folder, env.get("LD_LIBRARY_PATH")]))
-            found = _ask(rscript, env | {"LD_LIBRARY_PATH": path}) or found
-    return found
+    if found is None or found.quick:
+        return found
+    return next((r for p in _preloads() if (r := _ask(rscript, env | p)) is not None), found)
+
+
+def _preloads() -> Iterator[dict[str, str]]:
+    """Settings that put an OpenBLAS before R's own; R's start-up script undoes LD_LIBRARY_PATH."""
+    for blas in sorted(Path("/usr/lib").glob(OPENBLAS)):
+        lapack = blas.with_name("liblapack.so.3")
+        yield {"LD_PRELOAD": " ".join(str(p) for p in (blas, lapack) if p.exists())}
 
 
 def _ask(rscript: str, env: dict[str, str]) -> R | None:
