@@ -115,13 +115,13 @@ def _minimiser(p: Profile) -> list[tuple[Array, Array]]:
 
 def _square(lead: Float[Array, "J q"], border: Float[Array, "m"]) -> Arrow:
     """v v' on the pattern of A, with C counted twice."""
-    C = 2 * lead[:, :, None] * border
+    C = 2 * lead[:, :, None] * border[None, None, :]
     return Arrow(lead[:, :, None] * lead[:, None, :], C, jnp.outer(border, border))
 
 
 def _scale(a: Arrow, sizes: tuple[int, ...], Lam: tuple[Array, ...]) -> Arrow:
     closed = sum(J * L.shape[0] for J, L in zip(sizes[1:], Lam[1:], strict=True))
-    D = Lam[0].T @ a.D @ Lam[0] + jnp.eye(Lam[0].shape[0], dtype=a.D.dtype)
+    D = Lam[0].T @ a.D @ Lam[0] + jnp.eye(Lam[0].shape[0], dtype=a.D.dtype)[None]
     C = _scale_border(Lam[0].T @ a.C, sizes, Lam)
     E = _scale_border(_scale_border(a.E, sizes, Lam).T, sizes, Lam)
     prior = jnp.asarray(np.arange(E.shape[0]) < closed, E.dtype)
