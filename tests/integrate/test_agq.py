@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import oracles, zoo
 from helpers.compiling import by_autodiff, by_hand, flat, packed, unflat
+from helpers.marks import slow
 
 from glmmjax import NotSupportedError
 from glmmjax.integrate import AGQ, Laplace, _approximate, marginal_loglik
@@ -32,7 +33,7 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("kind", TINY)
+@pytest.mark.parametrize("kind", [*list(TINY)[1:4], slow("scalar"), slow("two predictors")])
 def test_many_nodes_agree_with_brute_force(kind):
     make, nodes = TINY[kind]
     c = make()
@@ -44,7 +45,7 @@ def test_many_nodes_agree_with_brute_force(kind):
     assert abs(oracles.laplace(c, c.beta, c.theta) - exact) > 1e-4  # Laplace would not pass
 
 
-@pytest.mark.parametrize("name", ["nested", "two_predictors"])
+@pytest.mark.parametrize("name", ["nested", slow("two_predictors")])
 def test_one_node_is_laplace(name):
     model, data = packed(name)
     params = zoo.case(name).params
@@ -52,7 +53,7 @@ def test_one_node_is_laplace(name):
     assert float(value) == pytest.approx(float(by_hand(name)(params)[0]), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["nested", "poisson_us"])
+@pytest.mark.parametrize("name", ["nested", slow("poisson_us")])
 def test_the_gradient_agrees_with_central_differences(name):
     x = flat(zoo.case(name).params)
     f = by_autodiff(name, AGQ(4))
@@ -71,6 +72,7 @@ def test_it_is_exact_for_a_linear_mixed_model():
     assert float(value) == pytest.approx(oracles.gaussian(c, c.beta, c.theta), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_units_in_chunks_give_the_same(monkeypatch):
     name = "poisson_us"
     model, data = packed(name)

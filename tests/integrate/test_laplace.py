@@ -5,22 +5,30 @@ import numpy as np
 import pytest
 from helpers import oracles, zoo
 from helpers.compiling import by_hand, flat, packed, unflat
+from helpers.marks import slow
 
 from glmmjax.integrate import laplace_value_and_grad
 from glmmjax.numeric import CONVERGED
 
-REML = (
-    "binomial_scalar",
-    "poisson_us",
-    "nested",
-    "crossed_slope",
-    "gaussian_slope",
-    "zero_inflated",
-    "two_predictors",
-    "inflation_only",
-    "no_effects",
-)
-MODELS = [*((name, False) for name in zoo.NAMES), *((name, True) for name in REML)]
+# One of each kind always, the others in `make test-all`.
+QUICK = {
+    (name, False)
+    for name in (
+        "binomial_scalar",
+        "poisson_us",
+        "nested",
+        "crossed",
+        "gaussian_slope",
+        "negative_binomial",
+        "zero_inflated",
+        "probit",
+        "two_predictors",
+        "no_effects",
+    )
+} | {(name, True) for name in ("poisson_us", "nested", "gaussian_slope", "inflation_only")}
+REML = ("binomial_scalar", "crossed_slope", "zero_inflated", "two_predictors", "no_effects")
+ALL = {(name, False) for name in zoo.NAMES} | {(name, True) for name in REML} | QUICK
+MODELS = [case if case in QUICK else slow(*case) for case in sorted(ALL)]
 
 
 @pytest.mark.parametrize(("name", "reml"), MODELS)
@@ -43,6 +51,7 @@ def test_a_linear_mixed_model_has_its_closed_form(name, reml):
     assert float(by_hand(name, reml)(c.params)[0]) == pytest.approx(expected, rel=1e-11)
 
 
+@pytest.mark.slow
 def test_a_crossed_linear_model_with_unequal_variances_has_its_closed_form():
     name = "gaussian_crossed"
     c = zoo.case(name)
@@ -50,7 +59,7 @@ def test_a_crossed_linear_model_with_unequal_variances_has_its_closed_form():
     assert float(by_hand(name)(c.params)[0]) == pytest.approx(expected, rel=1e-11)
 
 
-@pytest.mark.parametrize("name", ["gaussian_slope", "two_predictors"])
+@pytest.mark.parametrize("name", ["gaussian_slope", slow("two_predictors")])
 def test_reml_does_not_depend_on_the_coefficients_it_integrates(name):
     c = zoo.case(name)
     P = c.predictors[0].X.shape[1]

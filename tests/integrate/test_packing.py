@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import oracles, zoo
 from helpers.compiling import by_hand, flat
+from helpers.marks import slow
 
 from glmmjax.design import _buckets
 from glmmjax.integrate import laplace_value_and_grad, marginal, origin
@@ -68,7 +69,7 @@ def test_spare_units_can_be_left_out():
     same(evaluate(c, spare=False), evaluate(c))
 
 
-@pytest.mark.parametrize(("name", "reml"), [("nested", False), ("poisson_us", True)])
+@pytest.mark.parametrize(("name", "reml"), [("nested", False), slow("poisson_us", True)])
 def test_several_buckets_are_the_same_as_one(name, reml, monkeypatch):
     c, wanted = zoo.case(name), expected(name, reml)
     monkeypatch.setattr(_buckets, "WORTH_ROWS", 1)
@@ -80,7 +81,7 @@ def test_several_buckets_are_the_same_as_one(name, reml, monkeypatch):
     same(evaluate(c, reml), wanted)
 
 
-@pytest.mark.parametrize("name", ["nested", "crossed"])
+@pytest.mark.parametrize("name", ["nested", slow("crossed")])
 def test_order_of_rows_and_names_of_levels_do_not_matter(name, rng):
     c = zoo.case(name).keep(rng.permutation(len(zoo.case(name).y)))
     renamed = [
@@ -119,7 +120,7 @@ def test_rows_of_weight_zero_are_as_good_as_deleted():
     same(evaluate(replace(c, weight=np.where(gone, 0, c.weight))), evaluate(c.keep(~gone)))
 
 
-@pytest.mark.parametrize("name", ["nested", "two_predictors_crossed"])
+@pytest.mark.parametrize("name", ["nested", slow("two_predictors_crossed")])
 def test_without_variance_it_is_a_generalised_linear_model(name):
     c = zoo.case(name)
     p = replace_theta(c.params)

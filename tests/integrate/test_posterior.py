@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from helpers import oracles, zoo
 from helpers.compiling import by_hand, packed
+from helpers.marks import slow
 
 from glmmjax.integrate import effects, posterior, row_variance
 
 
-@pytest.mark.parametrize("name", ["crossed_slope", "two_predictors", "nested"])
+@pytest.mark.parametrize("name", [slow("crossed_slope"), slow("two_predictors"), "nested"])
 def test_effects_and_row_variances_agree_with_the_dense_inverse(name):
     c = zoo.case(name)
     model, data = packed(name)

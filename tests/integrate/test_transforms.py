@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import oracles, zoo
 from helpers.compiling import by_autodiff, by_hand, flat, packed, unflat
+from helpers.marks import slow
 
 from glmmjax import NotSupportedError
 from glmmjax.integrate import Laplace, marginal, marginal_loglik
@@ -20,10 +21,10 @@ DATA = ("y", "X", "Z", "offset", "weight")
     [
         ("binomial_scalar", Laplace()),
         ("nested", Laplace()),
-        ("crossed", Laplace()),
-        ("two_predictors", Laplace()),
+        slow("crossed", Laplace()),
+        slow("two_predictors", Laplace()),
         ("poisson_us", REML),
-        ("no_effects", REML),
+        slow("no_effects", REML),
     ],
 )
 def test_autodiff_and_the_gradient_by_hand_agree(name, integrator):
@@ -34,7 +35,7 @@ def test_autodiff_and_the_gradient_by_hand_agree(name, integrator):
     np.testing.assert_allclose(flat(gradient), flat(expected[1]), rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["poisson_us", "nested", "crossed"])
+@pytest.mark.parametrize("name", ["poisson_us", "nested", slow("crossed")])
 def test_the_hessian_agrees_with_central_differences(name):
     model, data = packed(name)
     x = flat(zoo.case(name).params)
@@ -73,7 +74,7 @@ def test_vmap_over_responses_is_the_same_as_a_loop():
     assert len(set(np.round(together, 6).tolist())) == 4
 
 
-@pytest.mark.parametrize("integrator", [Laplace(), REML])
+@pytest.mark.parametrize("integrator", [Laplace(), slow(REML)])
 def test_gradients_with_respect_to_the_data(integrator, rng):
     """Along a random direction in each array; offsets of both predictors, a continuous y."""
     model, data = packed("gamma_slope")
