@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from .._errors import DataError
 from ..estimate import stack
-from ..families import ZeroInflated
+from ..families import AbstractFamily, ZeroInflated
 from ._effects import group_modes
 from ._marginal import marginal_mean
 from ._rows import NEW_LEVELS, PredictionRows, fitted_rows, new_rows
@@ -79,10 +79,10 @@ def predict(
     if kind == "link":
         return _frame(phi[0], np.sqrt(V[:, 0, 0]), half_width)
     if not isinstance(fit.family, ZeroInflated):
-        return _on_response(fit.family, phi, phi[0], np.sqrt(V[:, 0, 0]), half_width)
+        return _on_response(fit, phi[0], np.sqrt(V[:, 0, 0]), half_width)
     eta, g = rowwise(fit.family, "link_of_mean", phi, fit.estimate.params.psi)
     se = np.sqrt(np.einsum("np,npq,nq->n", g, V, g))
-    return _on_response(fit.family.base, phi[:-1], eta, se, half_width)
+    return _on_response(fit, eta, se, half_width)
 
 
 def fitted(fit: "Fit") -> Float[np.ndarray, "n"]:
@@ -106,12 +106,18 @@ def _frame(eta: np.ndarray, se: np.ndarray, half_width: float) -> Any:
     return pd.DataFrame({"predict": eta, **ends, "se": se})
 
 
-def _on_response(family, phi, eta: np.ndarray, se: np.ndarray, half_width: float) -> Any:
+def _base(fit: "Fit") -> AbstractFamily:
+    """The family whose link all intervals are computed on."""
+    return fit.family.base if isinstance(fit.family, ZeroInflated) else fit.family
+
+
+def _on_response(fit: "Fit", eta: np.ndarray, se: np.ndarray, half_width: float) -> Any:
     """The frame of `eta` mapped by the inverse link, which may be decreasing."""
     frame = _frame(eta, se, half_width).drop(columns="se")
+    base, rest = _base(fit), np.zeros_like(eta)
     for column in frame:
-        at = (frame[column].to_numpy(), *phi[1:])
-        frame[column] = rowwise(family, "mean", at, np.zeros(0))
+        phi = [frame[column].to_numpy(), *(rest for _ in base.predictors[1:])]
+        frame[column] = rowwise(base, "mean", tuple(phi), fit.estimate.params.psi)
     ends = frame[["lower", "upper"]].to_numpy()
     frame["lower"], frame["upper"] = ends.min(1), ends.max(1)
     return frame
@@ -119,14 +125,13 @@ def _on_response(family, phi, eta: np.ndarray, se: np.ndarray, half_width: float
 
 def _marginal_interval(fit: "Fit", rows: PredictionRows, kind: str, half_width: float) -> Any:
     """Delta method on the link scale; derivatives by central differences of the exact mean."""
-    family = fit.family
-    psi = fit.estimate.params.psi
     x, C = stack(fit.estimate.params), parameter_covariance(fit)
-    base = family.base if isinstance(family, ZeroInflated) else family
 
     def on_link(x: np.ndarray) -> np.ndarray:
         value = marginal_mean(fit, rows, kind, x)
-        return value if kind == "link" else rowwise(base, "link", (value,), psi)
+        if kind == "link":
+            return value
+        return rowwise(_base(fit), "link", (value,), fit.estimate.params.psi)
 
     G = np.zeros((rows.n, x.size))
     for k in np.flatnonzero(np.diag(C) > 0):
@@ -136,5 +141,4 @@ def _marginal_interval(fit: "Fit", rows: PredictionRows, kind: str, half_width: 
     eta, se = on_link(x), np.sqrt(np.einsum("nk,kl,nl->n", G, C, G))
     if kind == "link":
         return _frame(eta, se, half_width)
-    phi = [np.zeros_like(eta) for _ in base.predictors]
-    return _on_response(base, tuple(phi), eta, se, half_width)
+    return _on_response(fit, eta, se, half_width)

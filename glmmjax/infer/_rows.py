@@ -50,6 +50,14 @@ class PredictionRows:
     def n(self) -> int:
         return len(self.offset[0])
 
+    def part(self, at: slice) -> "PredictionRows":
+        """Some of the rows."""
+        groups = tuple(
+            GroupRows(g.Z[at], g.owner, g.codes[at], g.drawn[at], g.known[at]) for g in self.groups
+        )
+        cut = tuple(X[at] for X in self.X), tuple(offset[at] for offset in self.offset)
+        return PredictionRows(*cut, groups)
+
     def fixed(self, fit: "Fit") -> list[Float[np.ndarray, "n"]]:
         """Offset + X beta, predictor by predictor."""
         beta = np.asarray(fit.estimate.params.beta)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Tangents of the mode computed at once: each holds a few numbers a row.
 TANGENTS = 8
+# Rows whose derivatives, p numbers for each parameter, are held at once.
+ROWS = 50_000
 
 
 @lru_cache(maxsize=32)
@@ -189,21 +191,35 @@ def predictor_covariance(
 
     A level without an estimate brings the population's variance, unless its effect was drawn.
     """
-    C, K = parameter_covariance(fit), fit.estimate.cov.shape[0]
-    p = len(rows.X)
-    G = np.zeros((rows.n, p, K))
+    C = parameter_covariance(fit)
+    parts = []
+    for start in range(0, rows.n, ROWS):
+        part = rows.part(slice(start, start + ROWS))
+        G, V = _fixed_slopes(fit, part), np.zeros((part.n, len(rows.X), len(rows.X)))
+        if effects == "conditional" and rows.groups:
+            _add_effects(fit, part, G, V)
+        parts.append(V + np.einsum("npk,kl,nsl->nps", G, C, G, optimize=True))
+    return np.concatenate(parts)
+
+
+def _fixed_slopes(fit: "Fit", rows: PredictionRows) -> Float[np.ndarray, "n p K"]:
+    """d (X beta) / dx."""
+    G = np.zeros((rows.n, len(rows.X), len(fit.estimate.cov)))
     for r, X in enumerate(rows.X):
         G[:, r, fit.model.column_slice(r)] = X
-    V = np.zeros((rows.n, p, p))
-    if effects == "conditional" and rows.groups:
-        s, slopes = spread_of(fit), mode_slopes(fit)
-        a = [g.Z[:, None, :] * (g.owner == np.arange(p)[:, None]) for g in rows.groups]
-        for g, group in enumerate(rows.groups):
-            moved = np.where((group.codes >= 0)[:, None, None], slopes[g][group.codes], 0.0)
-            G += np.einsum("npq,nqk->npk", a[g], moved)
-            for h in range(g, len(rows.groups)):
-                cov = between(s, g, group.codes, h, rows.groups[h].codes)
-                cov[(group.codes < 0) & group.known] = 0.0
-                part = np.einsum("npq,nqr,nsr->nps", a[g], cov, a[h])
-                V += part if g == h else part + part.transpose(0, 2, 1)
-    return V + np.einsum("npk,kl,nsl->nps", G, C, G, optimize=True)
+    return G
+
+
+def _add_effects(fit: "Fit", rows: PredictionRows, G: np.ndarray, V: np.ndarray) -> None:
+    """Add z' db/dx to G, and z' Cov(b | y, x) z to V."""
+    s, slopes = spread_of(fit), mode_slopes(fit)
+    owned = np.arange(len(rows.X))[:, None]
+    a = [g.Z[:, None, :] * (g.owner == owned) for g in rows.groups]
+    for g, group in enumerate(rows.groups):
+        moved = np.where((group.codes >= 0)[:, None, None], slopes[g][group.codes], 0.0)
+        G += np.einsum("npq,nqk->npk", a[g], moved)
+        for h in range(g, len(rows.groups)):
+            cov = between(s, g, group.codes, h, rows.groups[h].codes)
+            cov[(group.codes < 0) & group.known] = 0.0
+            part = np.einsum("npq,nqr,nsr->nps", a[g], cov, a[h])
+            V += part if g == h else part + part.transpose(0, 2, 1)

@@ -1,12 +1,15 @@
 """Predictions: conditional, fixed and marginal; new data and new levels; intervals."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import glmmjax as gj
@@ -18,6 +21,8 @@ from glmmjax.infer._effects import factors_of
 from glmmjax.infer._engine import fit_design
 from glmmjax.infer._predict import linear_predictors
 from glmmjax.model import joint
+
+CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 
 # glmmTMB: fitted values; linear predictor and its standard error for herd 1, periods 1 to 4
 FITTED = [
@@ -116,6 +121,7 @@ def test_the_training_frame_gives_the_fitted_values(request, name):
         np.testing.assert_allclose(fit.predict(data, effects=effects), fit.predict(effects=effects))
 
 
+@settings(max_examples=8)
 @given(st.permutations(range(10)))
 def test_permuted_rows_give_permuted_predictions(cbpp_fit, cbpp, order):
     new = cbpp[:10]
@@ -299,6 +305,60 @@ def test_many_buckets_change_nothing(monkeypatch):
     np.testing.assert_allclose(many.predict(interval=0.95), fit.predict(interval=0.95), rtol=1e-5)
 
 
+def test_frames_of_other_makes(cbpp_fit, cbpp):
+    import polars as pl
+
+    names = ["period", "herd"]
+    plain = {name: cbpp[name].astype(str).to_numpy() for name in names}
+    for new in (pl.from_pandas(cbpp[names]), plain, cbpp[names].set_index(cbpp.index[::-1])):
+        np.testing.assert_array_equal(cbpp_fit.predict(new), cbpp_fit.fitted)
+        frame = cbpp_fit.predict(new, interval=0.9)
+        assert list(frame.index) == list(range(56))
+
+
+def test_rows_in_parts_are_the_rows(cbpp_fit, crossed_fit, monkeypatch):
+    for fit in (cbpp_fit, crossed_fit[0]):
+        whole = fit.predict(interval=0.9)
+        with monkeypatch.context() as patch:
+            patch.setattr("glmmjax.infer._uncertainty.ROWS", 7)
+            np.testing.assert_allclose(fit.predict(interval=0.9), whole, rtol=1e-12)
+
+
+def test_restricted_and_quadrature_fits(cbpp, cbpp_agq_fit):
+    """Both have a mode of their own; intervals differ from Laplace's by little."""
+    restricted = gj.glmm(CBPP, cbpp, reml=True)
+    for fit in (restricted, cbpp_agq_fit):
+        se = fit.predict(herd("1"), kind="link", interval=0.95)["se"]
+        np.testing.assert_allclose(se, COND_SE, rtol=0.1)
+        assert np.isfinite(fit.ranef(se=True)["se"]).all()
+
+
+SCRIPT = """
+import sys
+import jax, numpy as np, glmmjax as gj
+fit = gj.load(sys.argv[1])
+out = [fit.predict(interval=0.9).to_numpy().ravel()]
+out += [fit.ranef(se=True)[["value", "se"]].to_numpy().ravel()]
+out += [fit.resid("quantile"), fit.simulate(1)[:, 0], fit.predict(effects="marginal")]
+assert not jax.config.jax_enable_x64
+np.save(sys.argv[2], np.concatenate(out))
+"""
+
+
+def test_a_loaded_fit_in_a_32_bit_process(cbpp_fit, tmp_path):
+    cbpp_fit.save(tmp_path / "fit.npz")
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "fit.npz"), str(tmp_path / "out.npy")]
+    subprocess.run(command, check=True, cwd=Path(gj.__file__).parents[1])
+    expected = [
+        cbpp_fit.predict(interval=0.9).to_numpy().ravel(),
+        cbpp_fit.ranef(se=True)[["value", "se"]].to_numpy().ravel(),
+        cbpp_fit.resid("quantile"),
+        cbpp_fit.simulate(1)[:, 0],
+        cbpp_fit.predict(effects="marginal"),
+    ]
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), np.concatenate(expected), rtol=1e-9)
+
+
 # ---- marginal means --------------------------------------------------------------------------
 
 
@@ -317,7 +377,7 @@ def test_the_rule_integrates_means_to_rounding(s):
 
 
 def test_marginal_means_are_those_of_many_simulations(cbpp_fit, inflated_fit):
-    for fit, draws in ((cbpp_fit, 4000), (inflated_fit, 1500)):
+    for fit, draws in ((cbpp_fit, 1500), (inflated_fit, 600)):
         new = fit.simulate(draws, seed=1)
         if fit.design.y.ndim == 2:
             new = new / fit.design.y[:, 1:]

@@ -31,7 +31,7 @@ def test_shape_trials_and_reproducibility(cbpp_fit):
 
 def test_moments_of_a_linear_mixed_model(sleepstudy_fit):
     """Mean X beta; covariance Z Sigma Z' + sigma^2 I inside a subject, 0 between subjects."""
-    n = 4000
+    n = 2000
     new = sleepstudy_fit.simulate(n, seed=2)[:20]
     a, d, ad, s2 = sleepstudy_fit.varcorr["vcov"]
     Z = np.column_stack([np.ones(10), np.arange(10)])
@@ -40,7 +40,7 @@ def test_moments_of_a_linear_mixed_model(sleepstudy_fit):
     z = (new.mean(1) - sleepstudy_fit.predict(effects="fixed")[:20]) / error
     assert np.abs(z).max() < 4
     C = np.cov(new)
-    np.testing.assert_allclose(C[:10, :10], V, rtol=0.12)
+    np.testing.assert_allclose(C[:10, :10], V, rtol=0.15)
     assert np.abs(C[:10, 10:]).max() < 0.07 * V.max()
 
 
@@ -58,7 +58,7 @@ def test_every_family_is_drawn_on_the_host():
 
 @pytest.mark.parametrize("family", BASES + INFLATED, ids=lambda f: getattr(f, "base", f).name)
 def test_draws_have_the_mean_and_the_variance_of_the_family(family):
-    n, eta = 40_000, np.array([-0.7, 0.4, 1.5])
+    n, eta = 20_000, np.array([-0.7, 0.4, 1.5])
     values = {"cond": eta, "disp": np.array([0.5, -0.3, 0.2]), "zi": np.array([-1.0, 0.0, 0.5])}
     phi = tuple(np.repeat(values[name], n) for name in family.predictors)
     mean = rowwise(family, "mean", phi, PSI)[::n]
@@ -66,7 +66,7 @@ def test_draws_have_the_mean_and_the_variance_of_the_family(family):
     new = draw(family, phi, PSI, np.zeros(3 * n), (0, 0)).reshape(3, n)
     assert np.isfinite(new).all()
     assert (np.abs(new.mean(1) - mean) < 5 * np.sqrt(variance / n)).all()
-    np.testing.assert_allclose(new.var(1), variance, rtol=0.15)
+    np.testing.assert_allclose(new.var(1), variance, rtol=0.2)
 
 
 def test_a_family_of_ones_own_draws_with_its_sample():
