@@ -474,3 +474,12 @@ def test_a_text_fit_loads_no_pandas_and_no_formulaic():
         "print([m for m in ('pandas', 'formulaic', 'scipy.stats') if m in sys.modules])"
     )
     assert process(code=code).stdout.splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_stops_early_is_no_failure(kept):
+    command = f"'{sys.executable}' -m glmmjax simulate '{kept}' -n 3000 | head -c 10"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith("row,sim_1,")
+    assert "Error" not in done.stderr and "Exception" not in done.stderr

@@ -5,3 +5,4 @@ question which needs no JAX (`--help`, a formula that is refused) is answered at
 """
 
 from ._main import main as main
+from ._main import process as process
