@@ -34,7 +34,8 @@ def write_archive(
         if array.dtype.name not in KINDS:
             raise DataError(f"cannot save {name!r} of kind {array.dtype}")
     text = json.dumps(header, default=lambda v: v.item()).encode()
-    np.savez_compressed(os.fspath(path), **{HEADER: np.frombuffer(text, np.uint8)}, **arrays)
+    members: dict[str, Any] = {HEADER: np.frombuffer(text, np.uint8), **arrays}
+    np.savez_compressed(os.fspath(path), **members)
 
 
 def read_archive(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -15,24 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from ..numeric import MESSAGES
-from . import _numbers
+from . import _numbers, _separation
 
 if TYPE_CHECKING:
     from ._fit import Fit
 
 GRADIENT = 1e-5  # standard errors from the optimum
 EIGENVALUE = 1e-6  # of the Hessian in coordinates where 1 is ordinary
-# Predictors at which a probability is within about 5e-5 of 0 or 1.
-EDGES = {
-    "logit": (-10.0, 10.0),
-    "probit": (-4.0, 4.0),
-    "cloglog": (-10.0, 2.5),
-    "cauchit": (-7e3, 7e3),
-    "log": (-10.0, math.inf),
-}
 
 
 @dataclass(frozen=True)
@@ -100,14 +91,16 @@ def diagnose(fit: "Fit") -> Diagnostics:
     """Diagnose a fit; cheap enough to be done at every fit."""
     e = fit.estimate
     boundary = _boundary(fit)
-    effects = _effect_sizes(fit)
-    runaways = _runaways(fit, effects)
-    separation, doubts = _separation(runaways), _doubts(fit)
+    effects = _separation.effect_sizes(fit)
+    runaways = _separation.runaways(fit, effects)
+    separation = _separation.message(runaways)
+    doubts = (*_doubts(fit), *_separation.wide_effects(fit))
+    notes = (*doubts, *_separation.limits(runaways))
     verdict, advice = _verdict(fit, boundary, separation, doubts)
     mode = MESSAGES.get(e.result, f"code {e.result}")
     array = fit.data.buckets[0].X
     return Diagnostics(
-        verdict, advice, separation, (*doubts, *_limits(runaways)), fit.converged, e.status,
+        verdict, advice, separation, notes, fit.converged, e.status,
         float(e.gradient), float(e.min_eigenvalue), _condition(e.cov), boundary,
         _relative_sd(fit), float(np.max(effects[0][0], initial=0.0)), mode,
         int(e.evaluations), int(e.iterations), str(array.dtype), _device(array), dict(fit.seconds),
@@ -210,82 +203,6 @@ def _condition(cov: np.ndarray) -> float:
         return math.nan
     eigenvalues = np.linalg.eigvalsh(correlation)
     return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else math.inf
-
-
-def _effect_sizes(fit: "Fit") -> list[tuple[Float[np.ndarray, "P"], Float[np.ndarray, "P"]]]:
-    """For each predictor (|coefficient|, standard error), times the range of the column.
-
-    A coefficient by itself has the unit of its column; over the column's range it is a distance
-    on the link scale. A constant column counts by its size.
-    """
-    beta, error, at, out = np.asarray(fit.estimate.params.beta, float), _numbers.se(fit), 0, []
-    for p in fit.design.predictors:
-        span = np.ptp(p.X, axis=0)
-        span = np.where(span > 0, span, np.abs(p.X[0]))
-        part = slice(at, at + len(p.names))
-        out.append((np.abs(beta[part]) * span, error[part] * span))
-        at = part.stop
-    return out
-
-
-def _runaways(fit: "Fit", effects) -> dict[str, list[str]]:
-    """Names of the coefficients of each component that run off to infinity.
-
-    At complete separation the likelihood rises for ever. The search stops where it is flat: with
-    rows at the edge of what the link can tell from certainty, and a coefficient that is large
-    while its standard error is of the same order or beyond (Hauck & Donner 1977). Both are asked
-    for, since an intercept far outside the data may be as large and uncertain for good reasons.
-    """
-    beta, at, found = np.asarray(fit.estimate.params.beta, float), 0, {}
-    for p, (size, error) in zip(fit.design.predictors, effects, strict=True):
-        edges = _edges(fit, p.name)
-        part = beta[at : at + len(p.names)]
-        at += len(p.names)
-        eta = p.offset + p.X @ part
-        if edges is None or not eta.size or (eta.min() > edges[0] and eta.max() < edges[1]):
-            continue
-        lost = (size > min(-edges[0], edges[1])) & ~(error < size / 2)
-        names = [repr(p.names[i]) for i in np.flatnonzero(lost)]
-        if names:
-            found[p.name] = names
-    return found
-
-
-def _edges(fit: "Fit", component: str) -> tuple[float, float] | None:
-    """Predictors beyond which the mean is as good as at the end of its range; None without."""
-    if component == "zi":
-        return EDGES["logit"]
-    if component == "disp":
-        return EDGES["logit"] if fit.family.support == "count" else None
-    if fit.family.support == "count":
-        return (EDGES["log"][0], math.inf) if fit.family.link.name == "log" else None
-    return EDGES.get(fit.family.link.name) if fit.family.support == "binomial" else None
-
-
-def _separation(runaways: dict[str, list[str]]) -> str:
-    """The message about coefficients that run away, or ""."""
-    if "cond" in runaways:
-        return (
-            f"Separation suspected in {', '.join(runaways['cond'])}: the likelihood rises for "
-            "ever, so estimate and Wald test mean nothing; merge or drop the levels that predict "
-            "the response perfectly"
-        )
-    if "zi" in runaways:
-        return (
-            f"Separation suspected in zi: {', '.join(runaways['zi'])}: the probability of an extra "
-            "zero runs to 0 or 1; simplify ziformula= or leave it out"
-        )
-    return ""
-
-
-def _limits(runaways: dict[str, list[str]]) -> tuple[str, ...]:
-    """A note on a dispersion that runs to the end of its range."""
-    if "disp" not in runaways:
-        return ()
-    return (
-        "The dispersion runs to the end of its range, where the family becomes a simpler one "
-        "(Poisson for a negative binomial) that fits as well",
-    )
 
 
 def _device(array) -> str:

@@ -95,7 +95,8 @@ def family_to_json(family: families.AbstractFamily) -> dict[str, Any]:
 def family_from_json(found: dict[str, Any]) -> families.AbstractFamily:
     """The family of that name and link. Raises DataError for unknown ones."""
     base = families.get(str(found["name"]), str(found["link"]))
-    return families.ZeroInflated(base) if found["zero_inflated"] is True else base
+    inflated = found["zero_inflated"] is True
+    return families.ZeroInflated(base=base) if inflated else base  # pyright: ignore[reportCallIssue]
 
 
 # ---- estimate -------------------------------------------------------------------------------

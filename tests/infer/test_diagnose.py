@@ -117,6 +117,15 @@ def test_zero_inflation_that_is_not_there(rng):
     assert "ziformula" in fit.diagnostics.separation
 
 
+def test_groups_that_all_respond_alike():
+    g = np.repeat(np.arange(20), 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gj.GlmmjaxWarning)
+        fit = gj.glmm("y ~ 1 + (1 | g)", {"y": g % 2, "g": g})
+    assert any("random effects of g are huge" in note for note in fit.diagnostics.notes)
+    assert fit.diagnostics.verdict in ("suspect", "failed")
+
+
 def test_cheap_enough_for_every_fit(cbpp_fit):
     from timeit import repeat
 
