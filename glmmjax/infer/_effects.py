@@ -69,7 +69,8 @@ def ranef(fit: "Fit", se: bool = False) -> "pd.DataFrame":
     if se:
         from ._uncertainty import level_variance
 
-        spread = [np.sqrt(np.diagonal(v, axis1=1, axis2=2)) for v in level_variance(fit)]
+        diagonals = (np.diagonal(v, axis1=1, axis2=2) for v in level_variance(fit))
+        spread = [np.sqrt(np.maximum(v, 0.0)) for v in diagonals]
     frames = []
     for term, g, at in term_columns(fit):
         L, q = len(term.levels), len(term.effects)

@@ -51,12 +51,13 @@ def predict(
     known. For a zero-inflated family the mean (1 - pi) mu is put on the link scale of mu by the
     delta method. Variances on a boundary count as known.
 
-    Returns (n,) or a DataFrame with n rows and, for pandas frames, a plain index.
+    Returns (n,), or a DataFrame with rows numbered from 0.
 
     Raises
     ------
-    DataError : a missing or infinite value, a missing column, an unseen level of a fixed factor;
-        an unseen level of a grouping factor with new_levels="error"; an unknown option.
+    DataError : a missing or infinite value in new data, a missing column, an unseen level of a
+        fixed factor, an unseen level of a grouping factor with new_levels="error", an unknown
+        option, or new data for a model whose offset= was an array.
     NotSupportedError : marginal means that do not exist (inverse links).
     """
     for name, value, known in (
@@ -77,11 +78,11 @@ def predict(
         return phi[0] if kind == "link" else _mean(fit, phi)
     V = predictor_covariance(fit, rows, effects)
     if kind == "link":
-        return _frame(phi[0], np.sqrt(V[:, 0, 0]), half_width)
+        return _frame(phi[0], _root(V[:, 0, 0]), half_width)
     if not isinstance(fit.family, ZeroInflated):
-        return _on_response(fit, phi[0], np.sqrt(V[:, 0, 0]), half_width)
+        return _on_response(fit, phi[0], _root(V[:, 0, 0]), half_width)
     eta, g = rowwise(fit.family, "link_of_mean", phi, fit.estimate.params.psi)
-    se = np.sqrt(np.einsum("np,npq,nq->n", g, V, g))
+    se = _root(np.einsum("np,npq,nq->n", g, V, g))
     return _on_response(fit, eta, se, half_width)
 
 
@@ -104,6 +105,11 @@ def _frame(eta: np.ndarray, se: np.ndarray, half_width: float) -> Any:
 
     ends = {"lower": eta - half_width * se, "upper": eta + half_width * se}
     return pd.DataFrame({"predict": eta, **ends, "se": se})
+
+
+def _root(variance: np.ndarray) -> np.ndarray:
+    """A variance that is zero may have been rounded below it; NaN stays NaN."""
+    return np.sqrt(np.maximum(variance, 0.0))
 
 
 def _base(fit: "Fit") -> AbstractFamily:
@@ -138,7 +144,7 @@ def _marginal_interval(fit: "Fit", rows: PredictionRows, kind: str, half_width: 
         e = np.zeros(x.size)
         e[k] = 1e-3 * np.sqrt(C[k, k])
         G[:, k] = (on_link(x + e) - on_link(x - e)) / (2 * e[k])
-    eta, se = on_link(x), np.sqrt(np.einsum("nk,kl,nl->n", G, C, G))
+    eta, se = on_link(x), _root(np.einsum("nk,kl,nl->n", G, C, G))
     if kind == "link":
         return _frame(eta, se, half_width)
     return _on_response(fit, eta, se, half_width)
