@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import families
+from ._errors import NotSupportedError
 from .design import Design, make_design
 from .estimate import Options, find_start
 from .infer import Fit
@@ -38,7 +39,7 @@ def lmm(
     The same arguments as `glmm`, of which this is the Gaussian case with identity link and
     `reml=True`. Coefficient standard errors are conditional on the variances, as in lme4.
     """
-    return glmm(
+    return _fit_formula(
         formula, data, "gaussian", reml=reml, weights=weights, offset=offset,
         weights_kind=weights_kind, missing=missing, contrasts=contrasts, subset=subset,
         start=start, progress=progress, options=options, strict=strict,
@@ -97,18 +98,42 @@ def glmm(
     FormulaError, DataError : naming the term, column or row, and what to do.
     NotSupportedError : where the method does not apply to the model.
     """
+    return _fit_formula(
+        formula, data, family, link=link, method=method, nodes=nodes, reml=reml, weights=weights,
+        offset=offset, trials=trials, weights_kind=weights_kind, ziformula=ziformula,
+        dispformula=dispformula, missing=missing, contrasts=contrasts, subset=subset, start=start,
+        priors=priors, seed=seed, progress=progress, options=options, strict=strict,
+    )  # fmt: skip
+
+
+def _fit_formula(
+    formula: str,
+    data: Any,
+    family: str | families.AbstractFamily,
+    *,
+    link: str | families.AbstractLink | None = None,
+    method: Any = "laplace",
+    nodes: int | None = None,
+    reml: bool = False,
+    ziformula: str | None = None,
+    dispformula: str | None = None,
+    start: dict[str, float] | None = None,
+    priors: dict[str, Any] | None = None,
+    seed: int = 0,
+    progress: bool | Callable[..., None] = False,
+    options: dict[str, Any] | None = None,
+    strict: bool = False,
+    **columns: Any,
+) -> Fit:
+    """What `lmm` and `glmm` share; `columns` are the data arguments of `make_design`."""
     began = time.perf_counter()
     if priors:
-        from ._errors import NotSupportedError
-
         raise NotSupportedError("priors= is not available yet in this version")
     integrator = resolve_method(method, nodes, reml)
     family = _family(family, link, ziformula)
     design = make_design(
-        formula, data, family, ziformula=ziformula, dispformula=dispformula, weights=weights,
-        offset=offset, trials=trials, missing=missing, contrasts=contrasts, subset=subset,
-        weights_kind=weights_kind,
-    )  # fmt: skip
+        formula, data, family, ziformula=ziformula, dispformula=dispformula, **columns
+    )
     fit = fit_design(
         design, family, integrator, formula=formula, ziformula=ziformula,
         dispformula=dispformula, start=start, options=_options(options, progress),

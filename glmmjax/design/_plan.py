@@ -19,7 +19,7 @@ def check_arguments(parsed: Formula, weights_kind: str, allow_fixed: bool) -> No
     if not parsed.rhs.bars and not allow_fixed:
         raise FormulaError(
             "the formula has no random term; add one such as (1 | group), "
-            "or fit a model without random effects elsewhere"
+            "or use a package for models without random effects"
         )
 
 

@@ -121,7 +121,7 @@ def _verdict(
     if separation or doubts:
         return "suspect", separation or doubts[0]
     if boundary:
-        return "singular", _singular_advice(boundary)
+        return "singular", singular_advice(boundary)
     return "ok", "The search converged to a proper maximum; nothing needs to be done"
 
 
@@ -167,7 +167,7 @@ def _boundary(fit: "Fit") -> tuple[str, ...]:
     return tuple(found)
 
 
-def _singular_advice(boundary: tuple[str, ...]) -> str:
+def singular_advice(boundary: tuple[str, ...]) -> str:
     zero = [name for name in boundary if name.startswith("sd:")]
     tied = [name for name in boundary if not name.startswith("sd:")]
     said = [f"{', '.join(zero)} estimated as zero"] if zero else []

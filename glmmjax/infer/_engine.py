@@ -13,6 +13,7 @@ from .._errors import (
     ConvergenceWarning,
     DataError,
     DataWarning,
+    GlmmjaxError,
     NotSupportedError,
     SeparationWarning,
     SingularFitWarning,
@@ -23,6 +24,7 @@ from ..estimate import LinearMixed, MaximumLikelihood, Options
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AGQ, AbstractIntegrator, Laplace
 from ..model import Data, Params
+from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
 
 METHODS = ("laplace", "agq")
@@ -154,17 +156,15 @@ def announce(fit: Fit, strict: bool = False) -> Fit:
     """Issue what the fit has to say as warnings that users can filter by class."""
     for note in fit.design.notes:
         warnings.warn(note, DataWarning, stacklevel=4)
-    verdict = fit.diagnostics
-    if verdict.verdict == "failed":
-        if strict:
-            from .._errors import GlmmjaxError
-
-            raise GlmmjaxError(verdict.advice)
-        warnings.warn(verdict.advice, ConvergenceWarning, stacklevel=4)
-    if verdict.verdict == "singular":
-        warnings.warn(verdict.advice, SingularFitWarning, stacklevel=4)
-    if verdict.separation:
-        warnings.warn(verdict.separation, SeparationWarning, stacklevel=4)
+    found = fit.diagnostics
+    if found.verdict == "failed" and strict:
+        raise GlmmjaxError(found.advice)
+    if found.separation:
+        warnings.warn(found.separation, SeparationWarning, stacklevel=4)
+    elif found.verdict in ("failed", "suspect"):
+        warnings.warn(found.advice, ConvergenceWarning, stacklevel=4)
+    if fit.is_singular and found.verdict != "failed":
+        warnings.warn(singular_advice(found.boundary), SingularFitWarning, stacklevel=4)
     return fit
 
 

@@ -89,5 +89,5 @@ class AGQ(AbstractIntegrator):
             raise NotSupportedError(
                 f"adaptive quadrature does not apply: some rows share {border} crossed or outer "
                 f"random effects beside their own {model.width(0)}, so {self.nodes} nodes each "
-                f"means {count:.1e} points. Use method='laplace' (or 'importance'), or fewer nodes."
+                f"means {count:.1e} points. Use method='laplace', or fewer nodes."
             )
