@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import families
-from ._errors import NotSupportedError
+from ._errors import DataError, NotSupportedError
 from .design import Design, make_design
 from .estimate import Options, find_start
 from .infer import Fit
@@ -185,6 +185,9 @@ def _family(family: Any, link: Any, ziformula: str | None) -> families.AbstractF
 
 def _options(options: dict[str, Any] | None, progress: Any) -> Options:
     callback: Any = progress if callable(progress) else _print_step if progress else None
+    known = ("tol", "max_evaluations")
+    if unknown := sorted(set(options or ()) - set(known)):
+        raise DataError(f"options= knows {', '.join(known)}, not {', '.join(map(repr, unknown))}")
     return Options(callback=callback, **(options or {}))
 
 

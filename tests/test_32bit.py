@@ -1,4 +1,4 @@
-"""A process whose JAX was left in 32 bits: the façade computes in float64 all the same, the core refuses.
+"""A process whose JAX was left in 32 bits: the façade computes in float64, the core refuses.
 
 One process of its own runs every check and prints what it found as JSON.
 """

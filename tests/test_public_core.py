@@ -1,4 +1,4 @@
-"""What a user of the functional core does: gj.build, then jit, differentiate, vmap gj.marginal_loglik."""
+"""What a user of the core does: gj.build, then jit, differentiate and vmap gj.marginal_loglik."""
 
 from functools import cache
 
@@ -223,5 +223,5 @@ def test_joint_is_a_density_of_data_and_effects():
 def test_quadrature_refuses_what_it_cannot_do_and_says_what_can():
     formula = "r2 ~ Anger + (1 | id) + (1 | item)"
     model, data, params = gj.build(formula, gj.datasets.load("VerbAgg"), "binomial")
-    with pytest.raises(gj.NotSupportedError, match="(?s)crossed.*laplace"):
+    with pytest.raises(gj.NotSupportedError, match=r"(?s)crossed.*laplace"):
         gj.marginal_loglik(params, data, model, gj.AGQ(5))

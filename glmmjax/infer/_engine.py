@@ -1,8 +1,11 @@
 """From a design to a `Fit`: pack, choose the estimator, run it, and say aloud what happened."""
 
+import math
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import jax
@@ -101,19 +104,24 @@ def fit_design(
     with double_precision():
         data = device_data(data)
         clock["pack"] = time.perf_counter() - began
-        init = None if not start else starting_values(design, model, data, start)
+        init = None if start is None else starting_values(design, model, data, start)
         estimate = estimator.fit(model, data, init, options=options)
     clock["search"] = estimate.seconds["search"]
     return Fit(settings, design, model, slots, estimate, data, clock)
 
 
-def starting_values(design: Design, model: Any, data: Data, start: dict[str, float]) -> Params:
-    """Default start with the named coefficients and sds replaced.
+def starting_values(design: Design, model: Any, data: Data, start: Any) -> Params | None:
+    """Default start with the named coefficients and sds replaced; None if none is named.
 
-    Raises `DataError` on a name that is not a coefficient or `sd:<group>`.
+    Raises `DataError` on a name that is not a coefficient or `sd:<group>:<effect>`, and on a
+    value that is not one finite number.
     """
     from ..estimate import find_start, stack, unstack
 
+    if not isinstance(start, Mapping):
+        raise DataError(f"start= is a dict of values by name, not {type(start).__name__}")
+    if not start:
+        return None
     names, at = coefficient_names(design, full=True), {}
     for i, name in enumerate(names):
         at.setdefault(name, i)
@@ -121,7 +129,7 @@ def starting_values(design: Design, model: Any, data: Data, start: dict[str, flo
     for key, value in start.items():
         if key not in at:
             raise DataError(f"start names {key!r}; known are {', '.join(map(repr, at))}")
-        if not np.isscalar(value) or not np.isfinite(value):
+        if not isinstance(value, Real) or not math.isfinite(value):
             raise DataError(f"start[{key!r}] must be one finite number, not {value!r}")
         x[at[key]] = value
     return unstack(model, x)
