@@ -350,8 +350,11 @@ def test_cbpp_to_eight_digits():
 def test_toenail_by_laplace_and_by_quadrature():
     """Laplace is far off here: sd 4.57 instead of 4.01."""
     fit = gj.glmm(TOENAIL, table("toenail"))
-    assert fit.params["Intercept"] == pytest.approx(-2.5233371, abs=2e-6)
-    assert fit.varcorr["sdcor"][0] == pytest.approx(4.5708871, abs=2e-6)
+    # glmmTMB stops at -2.5233371 and 4.5708871, where the gradient is still 7e-4 and the value
+    # 4e-9 below the maximum
+    assert fit.params["Intercept"] == pytest.approx(-2.5233371, abs=2e-5)
+    assert fit.varcorr["sdcor"][0] == pytest.approx(4.5708871, abs=4e-5)
+    assert fit.loglik > facts()["toenail_glmmTMB"]["loglik"] and fit.estimate.gradient < 1e-7
     fit = gj.glmm(TOENAIL, table("toenail"), method="agq", nodes=20)
     assert fit.params["Intercept"] == pytest.approx(-1.618329, abs=2e-5)
     assert fit.varcorr["sdcor"][0] == pytest.approx(4.003918, abs=2e-5)

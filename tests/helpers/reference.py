@@ -67,7 +67,7 @@ def _our_part(part: str, frame: pd.DataFrame) -> str:
     if part == "(Intercept)":
         return "Intercept"
     if part.endswith(")TRUE"):
-        return part.removesuffix("TRUE") + "[T.True]"
+        return part.removesuffix("TRUE")
     if part in frame.columns or "(" in part:
         return part.replace("^2", " ** 2")
     column = max((c for c in frame.columns if part.startswith(c)), key=len)
