@@ -98,5 +98,5 @@ def correlations(fit: gj.Fit) -> dict[tuple[str, frozenset[str]], float]:
 def worst(found, expected, scale=None) -> float:
     """Largest difference, relative to max(|expected|, scale)."""
     found, expected = np.asarray(found, float), np.asarray(expected, float)
-    size = np.abs(expected) if scale is None else np.maximum(np.abs(expected), scale)
+    size = np.abs(expected) if scale is None else np.maximum(np.abs(expected), np.asarray(scale))
     return float(np.max(np.abs(found - expected) / size, initial=0.0))
