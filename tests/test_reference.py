@@ -356,8 +356,9 @@ def test_toenail_by_laplace_and_by_quadrature():
     assert fit.varcorr["sdcor"][0] == pytest.approx(4.5708871, abs=4e-5)
     assert fit.loglik > facts()["toenail_glmmTMB"]["loglik"] and fit.estimate.gradient < 1e-7
     fit = gj.glmm(TOENAIL, table("toenail"), method="agq", nodes=20)
-    assert fit.params["Intercept"] == pytest.approx(-1.618329, abs=2e-5)
-    assert fit.varcorr["sdcor"][0] == pytest.approx(4.003918, abs=2e-5)
+    # -1.618329 and 4.003918 have been quoted, where the gradient is 7e-3; lme4, tightened, agrees
+    assert fit.params["Intercept"] == pytest.approx(-1.618218, abs=2e-6)
+    assert fit.varcorr["sdcor"][0] == pytest.approx(4.003714, abs=2e-6)
 
 
 def test_one_node_is_laplace():
