@@ -14,29 +14,78 @@ import numpy as np
 
 from ..integrate import Point, coefficients, cross_products, profile_and_slopes, spherical_effects
 from ..model import LOG_2PI, Data, Model, Params
-from ._base import AbstractEstimator, Estimate, Options
+from ..numeric import fast_jit
+from ._base import SMALL, AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows
 from ._search import optimise, status
 
 
 @lru_cache(maxsize=64)
-def _program(model: Model, structure, reml: bool):
-    """Compiled theta, leaves -> ([logdet, r2, their slopes], beta^, R, u^)."""
+def _program(model: Model, structure, reml: bool, points: int):
+    """Compiled (points, theta), leaves -> ([logdet, r2, slopes]; of the first beta^, R, u^)."""
 
-    @jax.jit
-    def run(theta, leaves):
+    def one(theta, leaves):
         products = jax.tree.unflatten(structure, leaves)
         p, g_logdet, g_r2 = profile_and_slopes(theta, products, model, reml)
         logdet = p.logdet + p.logdet_X if reml else p.logdet
         head = jnp.concatenate([jnp.stack([logdet, p.r2]), g_logdet, g_r2])
         return head, coefficients(p), p.R[:-1, :-1], spherical_effects(p)
 
-    return run
+    def several(X, leaves):
+        if points == 1:
+            head, *rest = one(X[0], leaves)
+            return head[None], *rest
+        head, *rest = jax.vmap(one, (0, None))(X, leaves)
+        return head, *jax.tree.map(lambda v: v[0], rest)
+
+    return fast_jit(several)
 
 
 @lru_cache(maxsize=8)
 def _crosses(model: Model):
-    return jax.jit(lambda data: cross_products(model, data))
+    return fast_jit(lambda data: cross_products(model, data))
+
+
+class ProfiledDeviance:
+    """Half the profiled deviance of relative theta, up to sigma's closed form."""
+
+    def __init__(self, model: Model, data: Data, reml: bool, nu: float):
+        products = _crosses(model)(data)
+        leaves, structure = jax.tree.flatten(products)
+        self.leaves, self.nu, self.size = tuple(leaves), nu, model.num_theta
+        points = 2 * self.size + 1
+        self.points = points if points * sum(v.size for v in leaves) <= SMALL else 1
+        self.run = _program(model, structure, reml, self.points)
+
+    @property
+    def side_by_side(self) -> bool:
+        return self.points > 1
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        f, g = self.many(x[None])
+        return float(f[0]), g[0]
+
+    def many(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and slopes at the rows of X."""
+        T, nu = self.size, self.nu
+        out = np.concatenate([self._head(X[i : i + self.points])
+                              for i in range(0, len(X), self.points)])  # fmt: skip
+        logdet, r2 = out[:, 0], out[:, 1]
+        good = np.isfinite(logdet) & (r2 > 0)
+        r2 = np.where(good, r2, 1.0)
+        value = logdet + nu * (1 + LOG_2PI + np.log(r2 / nu))
+        slope = out[:, 2 : 2 + T] + nu * out[:, 2 + T :] / r2[:, None]
+        return np.where(good, 0.5 * value, np.inf), 0.5 * slope
+
+    def _head(self, X: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([X, np.repeat(X[:1], self.points - len(X), 0)])
+        return np.asarray(self.run(padded, self.leaves)[0])[: len(X)]
+
+    def solution(self, theta: np.ndarray) -> tuple[np.ndarray, ...]:
+        """([logdet, r2, slopes], beta^, R_X, u^) at theta."""
+        X = np.repeat(theta[None], self.points, 0)
+        head, beta, R_X, u = self.run(X, self.leaves)
+        return np.asarray(head)[0], beta, R_X, u
 
 
 class LinearMixed(AbstractEstimator):
@@ -63,23 +112,12 @@ class LinearMixed(AbstractEstimator):
         began = time.perf_counter()
         start = find_start(model, data) if start is None else start
         first = start.params if init is None else init
-        products = _crosses(model)(data)
-        leaves, structure = jax.tree.flatten(products)
-        run = _program(model, structure, self.reml)
         T, P = model.num_theta, model.columns[0]
         weight = flat_rows(data)["weight"]
         N = float(weight.size if self.precision else weight.sum())
         nu = N - P if self.reml else N
         gain = 0.5 * float(np.log(weight).sum()) if self.precision else 0.0
-
-        def deviance(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            out = np.asarray(run(theta, leaves)[0])
-            logdet, r2 = out[:2]
-            if not (np.isfinite(logdet) and r2 > 0):
-                return np.inf, np.zeros(T)
-            value = logdet + nu * (1 + LOG_2PI + np.log(r2 / nu))
-            return 0.5 * value, 0.5 * (out[2 : 2 + T] + nu * out[2 + T :] / r2)
-
+        deviance = ProfiledDeviance(model, data, self.reml, nu)
         sigma0 = float(np.exp(first.beta[P])) or 1.0
         relative = Start(
             first, start.T[-T:, -T:] / sigma0 if T else np.zeros((0, 0)), start.effect_sd / sigma0
@@ -88,8 +126,7 @@ class LinearMixed(AbstractEstimator):
         best = optimise(
             deviance, np.asarray(first.theta) / sigma0, relative, model, slice(0, T), free, options
         )
-        out, beta, R_X, u = run(best.x, leaves)
-        out = np.asarray(out)
+        out, beta, R_X, u = deviance.solution(best.x)
         sigma = float(np.sqrt(out[1] / nu))
         params = Params(np.r_[np.asarray(beta), np.log(sigma)], sigma * best.x, np.zeros(0))
         mode = Point(tuple(v / sigma for v in u), jnp.zeros(0))

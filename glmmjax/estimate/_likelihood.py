@@ -9,24 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..integrate import AbstractIntegrator, Laplace, Point, approximate, origin
+from ..integrate import AbstractIntegrator, Laplace, Point, add, approximate, origin
 from ..integrate import laplace_value_and_grad as by_hand
 from ..model import Data, Model, Params
-from ..numeric import minimise_host
-from ._base import AbstractEstimator, Estimate, Options
+from ..numeric import fast_jit, minimise_host
+from ._base import SMALL, AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows, stack, unstack
 from ._reml import coefficient_covariance
 from ._search import optimise, status
 
 
 @lru_cache(maxsize=64)
-def _program(model: Model, structure, integrator: AbstractIntegrator):
-    """Compiled x, data leaves, start -> ([value, gradient, worst code], mode).
+def _program(model: Model, structure, integrator: AbstractIntegrator, points: int):
+    """Compiled (points, x), data leaves, start -> ([value, gradient, worst code], modes).
 
     Flat arguments: flattening containers at each call would cost more than a small model.
     """
     P, T = sum(model.columns), model.num_theta
-    reml = getattr(integrator, "reml", False)
+    reml = bool(getattr(integrator, "reml", False))
     nodes = getattr(integrator, "nodes", 1)
 
     def value_and_grad(params: Params, data: Data, start: Point):
@@ -35,13 +35,12 @@ def _program(model: Model, structure, integrator: AbstractIntegrator):
 
         def total(params):
             units, share, at, codes = approximate(params, data, model, nodes, start, reml, 1)
-            return sum(v.sum() for v in units) + share, (at, codes)
+            return add(v.sum() for v in units) + share, (at, codes)
 
         (value, (at, codes)), grad = jax.value_and_grad(total, has_aux=True)(params)
         return value, grad, at, codes
 
-    @jax.jit
-    def run(x, leaves, u, b):
+    def one(x, leaves, u, b):
         params = Params(x[:P], x[P : P + T], x[P + T :])
         data = jax.tree.unflatten(structure, leaves)
         value, grad, at, codes = value_and_grad(params, data, Point(u, b))
@@ -49,7 +48,14 @@ def _program(model: Model, structure, integrator: AbstractIntegrator):
         parts = [value[None], grad.beta, grad.theta, grad.psi, worst[None]]
         return jnp.concatenate(parts), at.u, at.b
 
-    return run
+    def several(X, leaves, u, b):
+        if points == 1:
+            out, u, b = one(X[0], leaves, u, b)
+            return out[None], u, b
+        out, u, b = jax.vmap(one, (0, None, None, None))(X, leaves, u, b)
+        return out, tuple(v[0] for v in u), b[0]
+
+    return fast_jit(several)
 
 
 class MarginalObjective:
@@ -59,11 +65,14 @@ class MarginalObjective:
     flat tuples, because building and reading containers would cost as much as the model.
     """
 
-    def __init__(self, model: Model, data: Data, integrator: AbstractIntegrator):
+    def __init__(self, model: Model, data: Data, integrator: AbstractIntegrator, size: int):
         leaves, structure = jax.tree.flatten(data)
         self.leaves = tuple(leaves)
-        self.run = _program(model, structure, integrator)
         self.reml = bool(getattr(integrator, "reml", False))
+        rows = sum(b.weight.size for b in data.buckets) * integrator.cost(model, data)
+        points = 2 * size + 1
+        self.points = points if rows * points <= SMALL else 1
+        self.run = _program(model, structure, integrator, self.points)
         self.model, self.data = model, data
         self.u: tuple[Any, ...] = ()
         self.b: Any = None
@@ -80,16 +89,31 @@ class MarginalObjective:
         """Where the last good search ended."""
         return Point(self.u, self.b)
 
+    @property
+    def side_by_side(self) -> bool:
+        return self.points > 1
+
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        out, u, b = self.run(x, self.leaves, self.u, self.b)
+        f, g = self.many(x[None])
+        return float(f[0]), g[0]
+
+    def many(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values and gradients at the rows of X; the first row's mode is the next start."""
+        parts = [self._part(X[i : i + self.points]) for i in range(0, len(X), self.points)]
+        out = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        good = np.isfinite(out[:, 0]) & (out[:, -1] == 0)
+        return np.where(good, -out[:, 0], np.inf), -out[:, 1:-1]
+
+    def _part(self, X: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([X, np.repeat(X[:1], self.points - len(X), 0)])
+        out, u, b = self.run(padded, self.leaves, self.u, self.b)
         out = np.asarray(out)
-        value, code = -float(out[0]), int(out[-1])
+        value, code = -float(out[0, 0]), int(out[0, -1])
         if code or not math.isfinite(value):
             self.code = code
-            return math.inf, -out[1:-1]
-        if value <= self.best + 1.0:  # never warm-start from a point the search is far above
+        elif value <= self.best + 1.0:  # not where the search is far above its best point
             self.u, self.b, self.best, self.code = u, b, min(value, self.best), 0
-        return value, -out[1:-1]
+        return out[: len(X)]
 
     def coefficients(self, x: np.ndarray) -> np.ndarray:
         """The mode of the conditional coefficients at x (REML)."""
@@ -121,15 +145,15 @@ class MaximumLikelihood(AbstractEstimator):
         began = time.perf_counter()
         start = find_start(model, data) if start is None else start
         x0 = stack(start.params if init is None else init)
-        objective = MarginalObjective(model, data, self.integrator)
+        P, T = sum(model.columns), model.num_theta
+        free = np.ones(x0.size, bool)
+        if getattr(self.integrator, "reml", False):
+            free[model.column_slice(0)] = False
+        objective = MarginalObjective(model, data, self.integrator, int(free.sum()))
         objective.begin(x0, start.mode)
         x0 = _feasible(objective, model, x0)
         if init is None and start.mode is None:
             x0 = _gentle(objective, model, data, start.T, x0)
-        P, T = sum(model.columns), model.num_theta
-        free = np.ones(x0.size, bool)
-        if objective.reml:
-            free[model.column_slice(0)] = False
         best = optimise(objective, x0, start, model, slice(P, P + T), free, options)
         objective.best = np.inf
         value, _ = objective(best.x)

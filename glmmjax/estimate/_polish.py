@@ -1,4 +1,4 @@
-"""From the end of BFGS to the optimum: boundaries, Newton steps, and the Hessian they yield.
+"""Boundaries of the parameter space: factors in canonical form, and columns that are zero.
 
 A factor's column may shrink to zero. Theta is sign-free, so this is an interior point where the
 gradient vanishes by symmetry; if the log-likelihood falls on both sides it is the maximum. A
@@ -6,8 +6,6 @@ rank-deficient factor also has flat directions (rotations), so it is first put i
 canonical form of a semidefinite Cholesky factor, whose zero columns are then pinned: they leave
 the search and carry no standard error.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -49,15 +47,3 @@ def semidefinite_cholesky(S: np.ndarray, small: np.ndarray) -> tuple[np.ndarray,
         if not zero[j]:
             L[j:, j] = (S[j:, j] - L[j:, :j] @ L[j, :j]) / np.sqrt(pivot)
     return L, zero
-
-
-def difference_hessian(
-    fn: Callable[[np.ndarray], tuple[float, np.ndarray]], y: np.ndarray, h: float = 5e-4
-) -> np.ndarray:
-    """Central differences of an exact gradient, in coordinates where one unit ~ one se."""
-    H = np.empty((y.size, y.size))
-    for i in range(y.size):
-        e = np.zeros(y.size)
-        e[i] = h
-        H[i] = (fn(y + e)[1] - fn(y - e)[1]) / (2 * h)
-    return 0.5 * (H + H.T)

@@ -20,3 +20,4 @@ from ._posterior import effects as effects
 from ._posterior import posterior as posterior
 from ._posterior import row_variance as row_variance
 from ._system import Point as Point
+from ._system import add as add

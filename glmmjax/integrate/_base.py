@@ -41,6 +41,10 @@ class AbstractIntegrator(eqx.Module):
     def check(self, model: Model, data: Data) -> None:
         """Raise `NotSupportedError` where the rule does not apply."""
 
+    @abc.abstractmethod
+    def cost(self, model: Model, data: Data) -> int:
+        """Density evaluations a row needs."""
+
 
 class Laplace(AbstractIntegrator):
     """Laplace's approximation: the origin rule. Exact where the conditional is Gaussian.
@@ -58,6 +62,9 @@ class Laplace(AbstractIntegrator):
 
     def check(self, model: Model, data: Data) -> None:
         return None
+
+    def cost(self, model: Model, data: Data) -> int:
+        return 1
 
 
 class AGQ(AbstractIntegrator):
@@ -91,3 +98,6 @@ class AGQ(AbstractIntegrator):
                 f"random effects beside their own {model.width(0)}, so {self.nodes} nodes each "
                 f"means {count:.1e} points. Use method='laplace', or fewer nodes."
             )
+
+    def cost(self, model: Model, data: Data) -> int:
+        return node_count(model, data, self.nodes)
