@@ -12,17 +12,17 @@ mode, which every evaluation of the objective returns anyway.
 from collections.abc import Callable
 from functools import lru_cache
 
-import jax
 import numpy as np
 
 from ..integrate import Point, posterior
 from ..model import Data, Model, Params
+from ..numeric import fast_jit
 
 
 @lru_cache(maxsize=16)
 def _covariance_given_variances(model: Model):
     P = model.columns[0]
-    return jax.jit(lambda p, data, u: posterior(p, data, model, u)[0].E[0, -P:, -P:])
+    return fast_jit(lambda p, data, u: posterior(p, data, model, u)[0].E[0, -P:, -P:])
 
 
 def coefficient_covariance(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import families
+from ..numeric import fast_jit
 from ._fit import double_precision
 from ._rowwise import Phi, rowwise
 
@@ -72,7 +73,7 @@ HOST: dict[type, Callable[..., np.ndarray]] = {
 
 @lru_cache(maxsize=32)
 def _program(family: families.AbstractFamily):
-    @jax.jit
+    @fast_jit
     def one(seed, j, y, phi, psi):
         return family.sample(jax.random.fold_in(jax.random.key(seed), j), y, phi, psi)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from ..design._buckets import round_size
 from ..families import AbstractFamily
+from ..numeric import fast_jit
 from ._fit import double_precision
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ Phi = tuple[np.ndarray, ...]
 @lru_cache(maxsize=128)
 def _program(family: AbstractFamily, method: str):
     if method == "link_of_mean":
-        return jax.jit(lambda y, phi, psi: _link_of_mean(family, phi, psi))
+        return fast_jit(lambda y, phi, psi: _link_of_mean(family, phi, psi))
     if method == "link":
-        return jax.jit(lambda y, phi, psi: family.link(phi[0]))
+        return fast_jit(lambda y, phi, psi: family.link(phi[0]))
     if method in ("mean", "variance"):
-        return jax.jit(lambda y, phi, psi: getattr(family, method)(phi, psi))
-    return jax.jit(lambda y, phi, psi: getattr(family, method)(y, phi, psi))
+        return fast_jit(lambda y, phi, psi: getattr(family, method)(phi, psi))
+    return fast_jit(lambda y, phi, psi: getattr(family, method)(y, phi, psi))
 
 
 def rowwise(

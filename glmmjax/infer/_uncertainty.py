@@ -23,7 +23,7 @@ from jaxtyping import Float
 from ..estimate import stack
 from ..integrate._system import Point, evaluate, lay_out_all, solve, system
 from ..model import Model, Params, factors, joint, split
-from ..numeric import selected_inverse
+from ..numeric import fast_jit, selected_inverse
 from ._effects import factors_of
 from ._fit import double_precision
 from ._rows import PredictionRows
@@ -56,7 +56,7 @@ def _programs(model: Model, structure: Any):
             out.append([part @ L.T for part, L in zip(parts, Lam, strict=True)])
         return out
 
-    @jax.jit
+    @fast_jit
     def spread(x, leaves, u):
         s = at_mode(x, leaves, u)
         return [jax.vmap(lambda f: selected_inverse(f, s.K))(f) for f in s.factors]
@@ -69,7 +69,7 @@ def _programs(model: Model, structure: Any):
         each = jax.vmap(lambda unit, v: joint(model, params, unit, v))
         return sum(each(b, v).sum() for b, v in zip(data.buckets, u, strict=True))
 
-    @jax.jit
+    @fast_jit
     def slopes(x, leaves, u):
         s = at_mode(x, leaves, u)
 
