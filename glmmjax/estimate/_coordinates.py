@@ -33,8 +33,8 @@ def stack(params: Params) -> np.ndarray:
 
 def unstack(model: Model, x: np.ndarray) -> Params:
     """The inverse of `stack`."""
-    P, T = sum(model.columns), model.num_theta
-    return Params(x[:P], x[P : P + T], x[P + T :])
+    at = model.theta_slice
+    return Params(x[: at.start], x[at], x[at.stop :])
 
 
 def flat_rows(data: Data) -> dict[str, np.ndarray]:
@@ -142,7 +142,7 @@ def restart(model: Model, params: Params, cov: np.ndarray, first: Start, mode: P
         T[np.ix_(live, live)] = np.linalg.cholesky(cov[np.ix_(live, live)])
     except np.linalg.LinAlgError:
         T = first.T
-    at = slice(sum(model.columns), sum(model.columns) + model.num_theta)
+    at = model.theta_slice
     theta = np.where(x[at] == 0, 0.3 * origin[at], x[at])
     x[at] = theta
     return Start(unstack(model, x), T, first.effect_sd, mode)

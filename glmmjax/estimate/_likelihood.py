@@ -25,7 +25,7 @@ def _program(model: Model, structure, integrator: AbstractIntegrator, points: in
 
     Flat arguments: flattening containers at each call would cost more than a small model.
     """
-    P, T = sum(model.columns), model.num_theta
+    P, theta_at = model.num_beta, model.theta_slice
     reml = bool(getattr(integrator, "reml", False))
     nodes = getattr(integrator, "nodes", 1)
 
@@ -41,7 +41,7 @@ def _program(model: Model, structure, integrator: AbstractIntegrator, points: in
         return value, grad, at, codes
 
     def one(x, leaves, u, b):
-        params = Params(x[:P], x[P : P + T], x[P + T :])
+        params = Params(x[:P], x[theta_at], x[theta_at.stop :])
         data = jax.tree.unflatten(structure, leaves)
         value, grad, at, codes = value_and_grad(params, data, Point(u, b))
         worst = jnp.max(jnp.stack([c.max() for c in codes])).astype(x.dtype)
@@ -65,18 +65,19 @@ class MarginalObjective:
     flat tuples, because building and reading containers would cost as much as the model.
     """
 
-    def __init__(self, model: Model, data: Data, integrator: AbstractIntegrator, size: int):
+    def __init__(self, model: Model, data: Data, integrator: AbstractIntegrator):
         leaves, structure = jax.tree.flatten(data)
         self.leaves = tuple(leaves)
         self.reml = bool(getattr(integrator, "reml", False))
         rows = sum(b.weight.size for b in data.buckets) * integrator.cost(model, data)
-        points = 2 * size + 1
+        points = 2 * (model.num_beta + model.num_theta) + 1  # enough for a Hessian
         self.points = points if rows * points <= SMALL else 1
         self.run = _program(model, structure, integrator, self.points)
         self.model, self.data = model, data
         self.u: tuple[Any, ...] = ()
         self.b: Any = None
         self.best, self.code = np.inf, 0
+        self.x: np.ndarray | None = None  # where the mode is the mode of
 
     def begin(self, x: np.ndarray, mode: Point | None = None) -> None:
         """Search modes from `mode`, or from the origin."""
@@ -113,6 +114,7 @@ class MarginalObjective:
             self.code = code
         elif value <= self.best + 1.0:  # not where the search is far above its best point
             self.u, self.b, self.best, self.code = u, b, min(value, self.best), 0
+            self.x = X[0]
         return out[: len(X)]
 
     def coefficients(self, x: np.ndarray) -> np.ndarray:
@@ -145,42 +147,40 @@ class MaximumLikelihood(AbstractEstimator):
         began = time.perf_counter()
         start = find_start(model, data) if start is None else start
         x0 = stack(start.params if init is None else init)
-        P, T = sum(model.columns), model.num_theta
-        free = np.ones(x0.size, bool)
-        if getattr(self.integrator, "reml", False):
-            free[model.column_slice(0)] = False
-        objective = MarginalObjective(model, data, self.integrator, int(free.sum()))
+        objective = MarginalObjective(model, data, self.integrator)
         objective.begin(x0, start.mode)
-        x0 = _feasible(objective, model, x0)
         if init is None and start.mode is None:
             x0 = _gentle(objective, model, data, start.T, x0)
-        best = optimise(objective, x0, start, model, slice(P, P + T), free, options)
-        objective.best = np.inf
-        value, _ = objective(best.x)
-        x, cov = best.x.copy(), best.cov
+        free = np.ones(x0.size, bool)
+        free[model.column_slice(0)] = not objective.reml
+        best = optimise(objective, x0, start, model, model.theta_slice, free, options)
+        if not np.isfinite(best.value) and not best.interrupted:
+            x0 = _feasible(objective, x0)
+            best = optimise(objective, x0, start, model, model.theta_slice, free, options)
+        if objective.x is None or not np.array_equal(objective.x, best.x):
+            objective.best = np.inf
+            objective(best.x)
+        x, cov, mode, code = best.x.copy(), best.cov, objective.mode, objective.code
         if objective.reml:
-            mode = objective.mode
             x[model.column_slice(0)] = np.asarray(mode.b)
-            params = unstack(model, x)
             cov = coefficient_covariance(
-                objective.coefficients, model, params, data, mode, best.x, cov
+                objective.coefficients, model, unstack(model, x), data, mode, best.x, cov
             )
-            objective.begin(best.x, mode)
         return Estimate(
-            unstack(model, x), -value, cov, best.pinned, objective.mode, start, best.converged,
-            status(best), best.gradient, best.min_eigenvalue, objective.code,
+            unstack(model, x), -best.value, cov, best.pinned, mode, start, best.converged,
+            status(best), best.gradient, best.min_eigenvalue, code,
             best.evaluations, best.iterations, {"search": time.perf_counter() - began},
         )  # fmt: skip
 
 
-def _feasible(objective: MarginalObjective, model: Model, x0: np.ndarray) -> np.ndarray:
+def _feasible(objective: MarginalObjective, x0: np.ndarray) -> np.ndarray:
     """Shrink the start towards an intercept-only model until the density is finite."""
     x = x0
     for _ in range(6):
+        x = np.concatenate([x0[:1], 0.5 * x[1:]])
+        objective.begin(x)
         if np.isfinite(objective(x)[0]):
             break
-        objective.begin(x)
-        x = np.concatenate([x0[:1], 0.5 * x[1:]])
     return x
 
 

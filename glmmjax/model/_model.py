@@ -4,7 +4,11 @@ A `Model` holds no arrays, no names and no data sizes beyond column counts, so t
 of one kind share their compiled programs. Names live in the design.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import block_diag
 from jaxtyping import Array, Float
@@ -14,35 +18,49 @@ from ..covariance import AbstractCovariance
 from ..families import AbstractFamily
 
 
-class Term(eqx.Module):
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Term:
     """One random-effects term: q effects on one predictor, varying over one group."""
 
-    group: int = eqx.field(static=True)
-    predictor: int = eqx.field(static=True)
-    q: int = eqx.field(static=True)
-    covariance: AbstractCovariance = eqx.field(static=True)
+    group: int
+    predictor: int
+    q: int
+    covariance: AbstractCovariance
 
-    @property
+    @cached_property
     def num_theta(self) -> int:
         return self.covariance.num_theta(self.q)
 
 
-class Model(eqx.Module):
+# Static data, not equinox modules: they have no leaves, and reading an attribute of a module
+# costs microseconds that a fit of a millisecond feels.
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Model:
     """Family, columns of X per predictor, and terms sorted by group.
 
     Group 0 is the leading factor (block-diagonal part of the arrow); the others are its border.
+    A pytree without leaves: functions that take a model can be jitted as they are.
     """
 
-    family: AbstractFamily = eqx.field(static=True)
-    columns: tuple[int, ...] = eqx.field(static=True)
-    terms: tuple[Term, ...] = eqx.field(static=True)
+    family: AbstractFamily
+    columns: tuple[int, ...]
+    terms: tuple[Term, ...]
 
-    @property
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.family, self.columns, self.terms))
+
+    @cached_property
     def groups(self) -> int:
         """Number of grouping factors; a model without terms has one of width 0."""
         return 1 + max((t.group for t in self.terms), default=0)
 
-    @property
+    @cached_property
     def active(self) -> tuple[int, ...]:
         """Predictors that enter the row curvature W: the mean, and those with a random effect.
 
@@ -50,7 +68,11 @@ class Model(eqx.Module):
         """
         return tuple(sorted({0, *(t.predictor for t in self.terms)}))
 
-    @property
+    @cached_property
+    def num_beta(self) -> int:
+        return sum(self.columns)
+
+    @cached_property
     def num_theta(self) -> int:
         return sum(t.num_theta for t in self.terms)
 
@@ -62,6 +84,11 @@ class Model(eqx.Module):
         """Where this predictor's coefficients stand in X and beta."""
         start = sum(self.columns[:predictor])
         return slice(start, start + self.columns[predictor])
+
+    @cached_property
+    def theta_slice(self) -> slice:
+        """Where theta stands in the stacked [beta, theta, psi]."""
+        return slice(self.num_beta, self.num_beta + self.num_theta)
 
     def owner(self, group: int) -> tuple[int, ...]:
         """The predictor of each of a group's effects, in order."""
