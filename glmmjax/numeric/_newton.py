@@ -87,6 +87,7 @@ def newton(
     end = jax.lax.while_loop(lambda s: ~s.done & (s.steps < max_steps), body, start)
     stuck = ~end.done | (end.ridge > 1e12)
     code = jnp.where(stuck, MAX_STEPS, CONVERGED)
+    code = jnp.where(stuck & ~jnp.isfinite(end.decrement), INDEFINITE, code)
     code = jnp.where(jnp.isfinite(end.f), code, NOT_FINITE)
     return NewtonResult(end.x, end.aux, code, end.steps)
 
