@@ -13,7 +13,7 @@ from ..model import Data, Model, Params
 
 # Numbers touched by a call up to which its cost is overhead rather than arithmetic: below it, many
 # evaluations in one call cost about as much as one.
-SMALL = 40_000
+SMALL = 4_000
 
 
 @dataclass(frozen=True)

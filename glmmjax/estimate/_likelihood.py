@@ -12,11 +12,11 @@ import numpy as np
 from ..integrate import AbstractIntegrator, Laplace, Point, add, approximate, origin
 from ..integrate import laplace_value_and_grad as by_hand
 from ..model import Data, Model, Params
-from ..numeric import fast_jit, minimise_host
+from ..numeric import fast_jit
 from ._base import SMALL, AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows, stack, unstack
 from ._reml import coefficient_covariance
-from ._search import optimise, status
+from ._search import descend, optimise, status
 
 
 @lru_cache(maxsize=64)
@@ -184,6 +184,22 @@ def _feasible(objective: MarginalObjective, x0: np.ndarray) -> np.ndarray:
     return x
 
 
+class _Penalised:
+    """An objective plus x' diag(precision) x / 2."""
+
+    def __init__(self, objective: MarginalObjective, precision: np.ndarray):
+        self.objective, self.precision = objective, precision
+        self.side_by_side = objective.side_by_side
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        f, g = self.many(x[None])
+        return float(f[0]), g[0]
+
+    def many(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f, g = self.objective.many(X)
+        return f + 0.5 * X**2 @ self.precision, g + X * self.precision
+
+
 def _gentle(
     objective: MarginalObjective, model: Model, data: Data, T: np.ndarray, x0: np.ndarray
 ) -> np.ndarray:
@@ -199,11 +215,4 @@ def _gentle(
     cols = model.column_slice(predictors.index("zi"))
     precision = np.zeros(x0.size)
     precision[cols] = flat_rows(data)["X"][:, cols].var(0)
-
-    def penalised(y: np.ndarray) -> tuple[float, np.ndarray]:
-        x = x0 + T @ y
-        f, g = objective(x)
-        return f + 0.5 * float(precision @ x**2), T.T @ (g + precision * x)
-
-    s, _ = minimise_host(penalised, np.zeros(x0.size), np.eye(x0.size), tol=1e-2)
-    return x0 + T @ s.x if np.isfinite(s.f) else x0
+    return descend(_Penalised(objective, precision), x0, T, Options(tol=1e-2))

@@ -79,6 +79,13 @@ def optimise(
         return _partial(search, pinned)
 
 
+def descend(objective: Objective, x0: np.ndarray, T: np.ndarray, options: Options) -> np.ndarray:
+    """Where a descent from x0 ends: x0 itself if the objective is not finite there."""
+    search = _Search(objective, T, x0, np.ones(x0.size, bool), options)
+    search.descend()
+    return search.centre
+
+
 class _Search:
     """The objective in round coordinates y around a movable centre."""
 
