@@ -122,7 +122,7 @@ def _start_theta(model: Model, data: Data, spread: float):
         rms = np.sqrt(total / max(1, sum(wb.sum() for wb in w)))
         column[term.group] += term.q
         unit = spread / np.where(rms > 0, rms, 1.0)
-        for i, j in term.covariance.entries(term.q):
+        for i, j in term.entries:
             theta.append(0.5 * unit[i] if i == j else 0.0)
             scale.append(0.5 * unit[i] / np.sqrt(levels))
             effect.append(unit[i])

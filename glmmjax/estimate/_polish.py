@@ -20,7 +20,7 @@ def canonical_theta(
     """(theta rotated to canonical form with nonnegative diagonals, which entries are pinned)."""
     out, pinned, at = [], [], 0
     for term in model.terms:
-        entries = term.covariance.entries(term.q)
+        entries = term.entries
         part, unit = theta[at : at + len(entries)], effect_sd[at : at + len(entries)]
         sd = np.ones(term.q)
         Lam = np.zeros((term.q, term.q))

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,10 +21,10 @@ def refit(fit: Fit, y: Any) -> Fit:
     first = fit.estimate
     with double_precision():
         buckets = tuple(
-            eqx.tree_at(lambda b: b.y, bucket, jnp.asarray(new[source]))
+            replace(bucket, y=jnp.asarray(new[source]))
             for bucket, source in zip(fit.data.buckets, fit.slots.source, strict=True)
         )
-        data = eqx.tree_at(lambda d: d.buckets, fit.data, buckets)
+        data = replace(fit.data, buckets=buckets)
         start = restart(fit.model, first.params, first.cov, first.start, first.mode)
         estimate = fit.settings.estimator.fit(fit.model, data, start=start)
     design = replace(fit.design, y=new)

@@ -32,6 +32,11 @@ class Term:
     def num_theta(self) -> int:
         return self.covariance.num_theta(self.q)
 
+    @cached_property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        """The (row, column) of Lam that each theta is."""
+        return self.covariance.entries(self.q)
+
 
 # Static data, not equinox modules: they have no leaves, and reading an attribute of a module
 # costs microseconds that a fit of a millisecond feels.
