@@ -237,7 +237,12 @@ _LINKS: dict[str, AbstractLink] = {
         InverseSquared(),
     )
 }
-_ALIASES = {"1/mu^2": "inverse_squared", "cauchy": "cauchit", "reciprocal": "inverse"}
+_ALIASES = {
+    "1/mu^2": "inverse_squared",
+    "1/mu²": "inverse_squared",
+    "cauchy": "cauchit",
+    "reciprocal": "inverse",
+}
 
 
 def names() -> tuple[str, ...]:

@@ -88,6 +88,16 @@ def test_unknown_names_are_data_errors_with_the_nearest_match(call, text):
         call()
 
 
+@pytest.mark.parametrize("name", ["beta", "betabinomial", "tweedie", "student_t", "ordinal"])
+def test_families_of_later_versions_say_so(name):
+    with pytest.raises(NotSupportedError, match="not available yet"):
+        families.get(name)
+
+
+def test_both_spellings_of_the_inverse_square():
+    assert links.get("1/mu²") == links.get("1/mu^2") == links.get("inverse_squared")
+
+
 def test_zero_inflation_of_a_real_response_is_refused_with_a_reason():
     with pytest.raises(NotSupportedError, match="gaussian family"):
         families.ZeroInflated(families.Gaussian())
