@@ -379,6 +379,11 @@ def test_names_of_options(cbpp):
     refused(gj.DataError, "max_evaluations", CBPP, cbpp, "binomial", options={"max_iterations": 9})
 
 
+@pytest.mark.parametrize("method", ["importance", "pql", "mcem", "saem", "foce", "linearize"])
+def test_methods_of_later_versions_say_so(method, cbpp):
+    refused(gj.NotSupportedError, "not available yet", CBPP, cbpp, "binomial", method=method)
+
+
 @pytest.mark.parametrize("nodes", [0, -3, 2.5])
 def test_a_senseless_number_of_nodes(nodes, cbpp):
     with pytest.raises(ValueError, match="whole number of nodes"):

@@ -31,14 +31,16 @@ from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
 
 METHODS = ("laplace", "agq")
+LATER = ("importance", "pql", "mcem", "saem", "foce", "linearize", "nuts")
 
 
 def resolve_method(method: Any, nodes: int | None, reml: bool) -> AbstractIntegrator:
     """An integrator from `method=` (a name or an object), `nodes=` and `reml=`."""
     if isinstance(method, str):
         if method not in METHODS:
-            later = " (not available yet)" if method in ("importance", "pql", "mcem") else ""
-            raise NotSupportedError(f"method={method!r}{later}: choose one of {', '.join(METHODS)}")
+            later = "is not available yet" if method in LATER else "is unknown"
+            known = ", ".join(METHODS)
+            raise NotSupportedError(f"method={method!r} {later}: choose one of {known}")
         if method == "laplace" and nodes not in (None, 1):
             raise NotSupportedError(f"nodes={nodes} needs method='agq'; Laplace has one node")
         method = Laplace(reml) if method == "laplace" else AGQ(15 if nodes is None else nodes)
