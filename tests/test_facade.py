@@ -322,6 +322,12 @@ def test_refit_equals_a_fresh_fit(cbpp, fit):
     same(again.refit(cbpp["incidence"]), fit, rtol=1e-6)
 
 
+def test_one_simulated_column_can_be_refitted(fit, linear):
+    for model in (fit, linear):
+        drawn = model.simulate(1, seed=3)
+        same(model.refit(drawn), model.refit(drawn[:, 0]))
+
+
 def test_refit_of_a_linear_model(linear):
     sleep = gj.datasets.load("sleepstudy")
     y = sleep["Reaction"].to_numpy() + 30 * np.sin(np.arange(180))

@@ -15,7 +15,8 @@ def refit(fit: Fit, y: Any) -> Fit:
     """Replace the response and fit again, starting from the present estimates.
 
     y: (nobs,) for the rows used, or (nobs, 2) successes and trials; where the fit has trials,
-    (nobs,) successes keep them. Raises `DataError` on a wrong shape or a non-finite value.
+    (nobs,) successes keep them. One column counts as (nobs,), so that `simulate(1)` can be
+    refitted. Raises `DataError` on a wrong shape or a non-finite value.
     """
     new = _response(fit, y)
     first = fit.estimate
@@ -33,6 +34,8 @@ def refit(fit: Fit, y: Any) -> Fit:
 
 def _response(fit: Fit, y: Any) -> np.ndarray:
     old, new = fit.design.y, np.asarray(y, float)
+    if new.ndim == 2 and new.shape[1] == 1:  # as `simulate(1)` gives it
+        new = new[:, 0]
     if old.ndim == 2 and new.shape == old.shape[:1]:
         new = np.column_stack([new, old[:, 1]])
     if new.shape != old.shape:
