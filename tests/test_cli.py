@@ -452,9 +452,10 @@ def test_a_process_of_its_own(tmp_path):
 
 
 def test_a_missing_device_exits_4(tmp_path):
-    done = process("version", JAX_PLATFORMS="nonesuch")
-    assert done.returncode == 4
-    assert "nonesuch" in done.stderr and "Traceback" not in done.stderr
+    for name in ("nonesuch", "rocm"):  # unknown; known, but without its plugin
+        done = process("version", JAX_PLATFORMS=name)
+        assert done.returncode == 4
+        assert name in done.stderr and "Traceback" not in done.stderr
     done = process("fit", *MODEL, JAX_PLATFORMS="nonesuch")
     assert done.returncode == 4 and done.stdout == ""
 
@@ -483,3 +484,14 @@ def test_a_reader_that_stops_early_is_no_failure(kept):
     )
     assert done.returncode == 0 and done.stdout.startswith("row,sim_1,")
     assert "Error" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_labels_inside_a_call_stay_labels_in_new_data(tmp_path, kept, capsys):
+    path = str(tmp_path / "labels.npz")
+    assert main(["fit", *MODEL, "--as-factor", "period", "--out", path]) == 0
+    capsys.readouterr()
+    assert main(["predict", path, CBPP]) == 0
+    mine = [float(row["predict"]) for row in table(capsys.readouterr().out)]
+    assert main(["predict", kept, CBPP]) == 0
+    theirs = [float(row["predict"]) for row in table(capsys.readouterr().out)]
+    np.testing.assert_allclose(mine, theirs, rtol=1e-6)

@@ -101,7 +101,7 @@ def version(args: argparse.Namespace) -> int:
 
     from .. import __version__
 
-    device = jax.devices()[0]
+    device = _devices()[0]
     print(f"glmmjax {__version__}")
     print(f"jax {jax.__version__}")
     print(f"python {platform.python_version()} ({platform.system()} {platform.machine()})")
@@ -114,16 +114,27 @@ def start_jax() -> None:
 
     Where the folder for them is not safe, say so and do without.
     """
-    import jax
-
     from .._cache import use_cache
     from ._main import say
 
-    jax.devices()
+    _devices()
     try:
         use_cache()
     except GlmmjaxError as error:
         say(f"{error}; compiling afresh", "warning: ")
+
+
+def _devices() -> list[Any]:
+    """JAX's devices. RuntimeError where there are none, however JAX says so: asked for a platform
+    whose plugin is not installed, it fails at an assertion.
+    """
+    import jax
+
+    try:
+        return jax.devices()
+    except AssertionError:
+        asked = jax.config.jax_platforms
+        raise RuntimeError(f"no backend could be started for JAX_PLATFORMS={asked}") from None
 
 
 def _load(path: str) -> Any:

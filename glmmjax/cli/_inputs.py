@@ -61,8 +61,13 @@ def new_columns(fit: Any, path: str, max_rows: int) -> dict[str, Any]:
 
     cells = read_csv(path, max_rows)
     recipe = fit.design.recipe
-    levels = recipe.state.levels
-    factors = [n for n in cells if all(isinstance(v, str) for v in levels.get(n, (0,)))]
+    labels = {
+        name
+        for text, levels in recipe.state.levels.items()  # of "period", or of "C(period)"
+        if all(isinstance(level, str) for level in levels)
+        for name in ([text] if text in cells else text_columns(text))
+    }
+    factors = [name for name in cells if name in labels]
     fixed = set(recipe.columns(False, False))
     fixed |= {name for term in recipe.terms for name in text_columns(term.lhs)}
     groups = {name for term in recipe.terms for name in term.group} - fixed
