@@ -5,6 +5,7 @@ mistake is reported at once and not after an import.
 """
 
 import argparse
+import os
 import platform
 import sys
 from pathlib import Path
@@ -133,7 +134,7 @@ def _devices() -> list[Any]:
     try:
         return jax.devices()
     except AssertionError:
-        asked = jax.config.jax_platforms
+        asked = os.environ.get("JAX_PLATFORMS", "")
         raise RuntimeError(f"no backend could be started for JAX_PLATFORMS={asked}") from None
 
 
