@@ -93,10 +93,10 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
         buckets.append(
             Bucket(
                 design.y[at],
-                pad(X),
+                X[at],
                 tuple(pad(z) for z in Z) or (np.zeros((*index.shape, 0)),),
                 np.zeros((*index.shape, 1), np.int32) if code is None else code,
-                pad(offset),
+                offset[at],
                 pad(design.weight),
                 None,
                 shape.sizes,

@@ -99,14 +99,12 @@ def _dispersion(family: AbstractFamily, y: np.ndarray, mu: np.ndarray, spread: f
 
 
 def _whiten(X: np.ndarray, information: np.ndarray) -> np.ndarray:
-    """T with T'X'WX T = I; falls back to column scales if X'WX is not positive definite."""
-    cross = X.T @ (X * information[:, None])
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(cross), 1e-300))
-    try:
-        L = np.linalg.cholesky(cross * np.outer(scale, scale))
-    except np.linalg.LinAlgError:
-        return np.diag(scale)
-    return scale[:, None] * np.linalg.inv(L).T
+    """T with T'X'WX T = I, by QR: forming X'WX would lose half the digits of a far column."""
+    R = np.asarray(np.linalg.qr(X * np.sqrt(information)[:, None], mode="r"))
+    size = np.abs(np.diag(R))
+    if R.shape[0] < R.shape[1] or not size.min(initial=np.inf) > 1e-12 * size.max(initial=0.0):
+        return np.diag(1.0 / np.sqrt(np.maximum((X**2 * information[:, None]).sum(0), 1e-300)))
+    return np.linalg.inv(R)
 
 
 def _start_theta(model: Model, data: Data, spread: float):
@@ -143,6 +141,5 @@ def restart(model: Model, params: Params, cov: np.ndarray, first: Start, mode: P
     except np.linalg.LinAlgError:
         T = first.T
     at = model.theta_slice
-    theta = np.where(x[at] == 0, 0.3 * origin[at], x[at])
-    x[at] = theta
+    x[at] = np.where((x[at] == 0) & (origin[at] != 0), 0.15 * first.effect_sd, x[at])
     return Start(unstack(model, x), T, first.effect_sd, mode)

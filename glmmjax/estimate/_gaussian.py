@@ -43,14 +43,18 @@ def _program(model: Model, structure, reml: bool, points: int):
 
 @lru_cache(maxsize=8)
 def _crosses(model: Model):
-    return fast_jit(lambda data: cross_products(model, data))
+    return fast_jit(lambda data, T, b0: cross_products(model, data, T, b0))
 
 
 class ProfiledDeviance:
     """Half the profiled deviance of relative theta, up to sigma's closed form."""
 
-    def __init__(self, model: Model, data: Data, reml: bool, nu: float):
-        products = _crosses(model)(data)
+    def __init__(self, model: Model, data: Data, reml: bool, nu: float, start: Start):
+        P = model.columns[0]
+        self.T, self.b0 = start.T[:P, :P], np.asarray(start.params.beta)[:P]
+        # log|X'V^-1 X| of the X as given, from that of X T
+        self.shift = -2 * np.linalg.slogdet(self.T)[1] if reml else 0.0
+        products = _crosses(model)(data, self.T, self.b0)
         leaves, structure = jax.tree.flatten(products)
         self.leaves, self.nu, self.size = tuple(leaves), nu, model.num_theta
         points = 2 * self.size + 1
@@ -70,7 +74,7 @@ class ProfiledDeviance:
         T, nu = self.size, self.nu
         out = np.concatenate([self._head(X[i : i + self.points])
                               for i in range(0, len(X), self.points)])  # fmt: skip
-        logdet, r2 = out[:, 0], out[:, 1]
+        logdet, r2 = out[:, 0] + self.shift, out[:, 1]
         good = np.isfinite(logdet) & (r2 > 0)
         r2 = np.where(good, r2, 1.0)
         value = logdet + nu * (1 + LOG_2PI + np.log(r2 / nu))
@@ -81,11 +85,15 @@ class ProfiledDeviance:
         padded = np.concatenate([X, np.repeat(X[:1], self.points - len(X), 0)])
         return np.asarray(self.run(padded, self.leaves)[0])[: len(X)]
 
+    def forget(self) -> None:
+        """Nothing is warm-started."""
+
     def solution(self, theta: np.ndarray) -> tuple[np.ndarray, ...]:
-        """([logdet, r2, slopes], beta^, R_X, u^) at theta."""
+        """([logdet, r2, slopes], beta^, a root of (X'V^-1 X)^-1, u^) at theta."""
         X = np.repeat(theta[None], self.points, 0)
         head, beta, R_X, u = self.run(X, self.leaves)
-        return np.asarray(head)[0], beta, R_X, u
+        root = self.T @ np.linalg.inv(np.asarray(R_X)).T
+        return np.asarray(head)[0], self.b0 + self.T @ np.asarray(beta), root, u
 
 
 class LinearMixed(AbstractEstimator):
@@ -117,7 +125,7 @@ class LinearMixed(AbstractEstimator):
         N = float(weight.size if self.precision else weight.sum())
         nu = N - P if self.reml else N
         gain = 0.5 * float(np.log(weight).sum()) if self.precision else 0.0
-        deviance = ProfiledDeviance(model, data, self.reml, nu)
+        deviance = ProfiledDeviance(model, data, self.reml, nu, start)
         sigma0 = float(np.exp(first.beta[P])) or 1.0
         relative = Start(
             first, start.T[-T:, -T:] / sigma0 if T else np.zeros((0, 0)), start.effect_sd / sigma0
@@ -126,11 +134,11 @@ class LinearMixed(AbstractEstimator):
         best = optimise(
             deviance, np.asarray(first.theta) / sigma0, relative, model, slice(0, T), free, options
         )
-        out, beta, R_X, u = deviance.solution(best.x)
+        out, beta, root, u = deviance.solution(best.x)
         sigma = float(np.sqrt(out[1] / nu))
         params = Params(np.r_[np.asarray(beta), np.log(sigma)], sigma * best.x, np.zeros(0))
         mode = Point(tuple(v / sigma for v in u), jnp.zeros(0))
-        cov = _covariance(best, sigma, np.asarray(R_X), out[2 + T :], nu, out[1])
+        cov = _covariance(best, sigma, root, out[2 + T :], nu, out[1])
         pinned = np.r_[np.zeros(P + 1, bool), best.pinned]
         return Estimate(
             params, -best.value + gain, cov, pinned, mode, start, best.converged,
@@ -140,17 +148,16 @@ class LinearMixed(AbstractEstimator):
         )  # fmt: skip
 
 
-def _covariance(best, sigma: float, R_X: np.ndarray, g_r2: np.ndarray, nu: float, r2: float):
+def _covariance(best, sigma: float, root: np.ndarray, g_r2: np.ndarray, nu: float, r2: float):
     """Covariance of [beta, log sigma, absolute theta].
 
-    beta given the variances: sigma^2 (R_X R_X')^-1, as every LMM package reports. For (log sigma,
+    beta given the variances: sigma^2 root root', as every LMM package reports. For (log sigma,
     relative theta) invert the joint information: Var(s) = 1/(2 nu) + c' V c with
     c = d s^ / d theta = g_r2 / (2 r^2), then the delta method for sigma * theta.
     """
-    P, T = R_X.shape[0], best.x.size
+    P, T = root.shape[0], best.x.size
     cov = np.full((P + 1 + T,) * 2, np.nan)
-    inv = np.linalg.inv(R_X)
-    cov[:P, :P] = sigma**2 * inv.T @ inv
+    cov[:P, :P] = sigma**2 * root @ root.T
     cov[:P, P:] = cov[P:, :P] = 0.0
     live = ~best.pinned
     V, c = best.cov[np.ix_(live, live)], g_r2[live] / (2 * r2)

@@ -103,7 +103,11 @@ class MarginalObjective:
         parts = [self._part(X[i : i + self.points]) for i in range(0, len(X), self.points)]
         out = parts[0] if len(parts) == 1 else np.concatenate(parts)
         good = np.isfinite(out[:, 0]) & (out[:, -1] == 0)
-        return np.where(good, -out[:, 0], np.inf), -out[:, 1:-1]
+        gradient = np.where(good[:, None], -out[:, 1:-1], np.nan)
+        return np.where(good, -out[:, 0], np.inf), gradient
+
+    def forget(self) -> None:
+        self.u, self.best = tuple(jnp.zeros_like(v) for v in self.u), np.inf
 
     def _part(self, X: np.ndarray) -> np.ndarray:
         padded = np.concatenate([X, np.repeat(X[:1], self.points - len(X), 0)])
@@ -120,8 +124,8 @@ class MarginalObjective:
     def coefficients(self, x: np.ndarray) -> np.ndarray:
         """The mode of the conditional coefficients at x (REML)."""
         self.best = np.inf
-        self(x)
-        return np.asarray(self.b)
+        value, _ = self(x)
+        return np.asarray(self.b) if math.isfinite(value) else np.full(self.b.shape, np.nan)
 
 
 class MaximumLikelihood(AbstractEstimator):
@@ -149,10 +153,10 @@ class MaximumLikelihood(AbstractEstimator):
         x0 = stack(start.params if init is None else init)
         objective = MarginalObjective(model, data, self.integrator)
         objective.begin(x0, start.mode)
-        if init is None and start.mode is None:
-            x0 = _gentle(objective, model, data, start.T, x0)
         free = np.ones(x0.size, bool)
         free[model.column_slice(0)] = not objective.reml
+        if init is None and start.mode is None:
+            x0 = _gentle(objective, model, data, start.T, free, x0)
         best = optimise(objective, x0, start, model, model.theta_slice, free, options)
         if not np.isfinite(best.value) and not best.interrupted:
             x0 = _feasible(objective, x0)
@@ -199,9 +203,17 @@ class _Penalised:
         f, g = self.objective.many(X)
         return f + 0.5 * X**2 @ self.precision, g + X * self.precision
 
+    def forget(self) -> None:
+        self.objective.forget()
+
 
 def _gentle(
-    objective: MarginalObjective, model: Model, data: Data, T: np.ndarray, x0: np.ndarray
+    objective: MarginalObjective,
+    model: Model,
+    data: Data,
+    T: np.ndarray,
+    free: np.ndarray,
+    x0: np.ndarray,
 ) -> np.ndarray:
     """A start for zero-inflation models: the mode under a normal(0, 1) penalty on zi slopes.
 
@@ -215,4 +227,4 @@ def _gentle(
     cols = model.column_slice(predictors.index("zi"))
     precision = np.zeros(x0.size)
     precision[cols] = flat_rows(data)["X"][:, cols].var(0)
-    return descend(_Penalised(objective, precision), x0, T, Options(tol=1e-2))
+    return descend(_Penalised(objective, precision), x0, T, free, Options(tol=1e-2))

@@ -32,7 +32,11 @@ class Objective(Protocol):
         ...
 
     def many(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values and gradients at the rows of X."""
+        """Values and gradients at the rows of X; inf and NaN where undefined."""
+        ...
+
+    def forget(self) -> None:
+        """Start anew whatever is warm-started."""
         ...
 
 
@@ -72,16 +76,18 @@ def optimise(
         for _ in range(4):
             search.descend()
             pinned = _settle(search, model, start, theta_at)
-            if not _escape(search, pinned):
+            if not _escape(search):
                 break
         return _finish(search, pinned)
     except (KeyboardInterrupt, Interrupted):
         return _partial(search, pinned)
 
 
-def descend(objective: Objective, x0: np.ndarray, T: np.ndarray, options: Options) -> np.ndarray:
+def descend(
+    objective: Objective, x0: np.ndarray, T: np.ndarray, free: np.ndarray, options: Options
+) -> np.ndarray:
     """Where a descent from x0 ends: x0 itself if the objective is not finite there."""
-    search = _Search(objective, T, x0, np.ones(x0.size, bool), options)
+    search = _Search(objective, T, x0, free, options)
     search.descend()
     return search.centre
 
@@ -178,14 +184,20 @@ class _Search:
             return
         self.accept(self.centre, f)
         ridge = 0.0
-        while not self.exhausted and ridge < 1e10:
+        for _ in range(self.options.max_evaluations):
+            if self.exhausted or ridge > 1e10:
+                return
+            if not np.isfinite(H).all():
+                return self._bfgs()  # a neighbour is infeasible; BFGS needs none
             spectrum = np.linalg.eigvalsh(H)
             convex = spectrum[0] > 1e-8 * spectrum[-1]
             damp = ridge if convex else max(ridge, 0.1 - 2 * spectrum[0])
-            step = -np.linalg.solve(H + damp * np.eye(self.size), g)
+            step = -_solve(H + damp * np.eye(self.size), g)
             decrement = float(-(g @ step))
-            if decrement < self.options.tol and damp == 0:
-                return  # the polish takes this last step
+            if decrement < self.options.tol:
+                return  # stationary: the polish takes this last step, or judges a saddle
+            if np.array_equal(self.at(step), self.centre):
+                return
             new = self.curved(step)
             slack = 64 * np.finfo(float).eps * (1 + abs(f))
             if np.isfinite(new[0]) and new[0] <= f - 1e-4 * decrement + slack:
@@ -200,32 +212,35 @@ def _settle(search: _Search, model: Model, start: Start, at: slice) -> np.ndarra
     """Put the factors into canonical form; pin columns that are zero if nothing is lost."""
     pinned = np.zeros(search.centre.size, bool)
     theta, zero = canonical_theta(model, search.centre[at], start.effect_sd)
+    if not zero.any() and np.allclose(theta, search.centre[at], rtol=1e-12, atol=0.0):
+        return pinned  # as it was: what is known of this point stays known
     x = search.centre.copy()
     x[at] = theta
-    if not zero.any():
-        if np.allclose(theta, search.centre[at], rtol=1e-12, atol=0.0):
-            return pinned  # as it was: what is known of this point stays known
-    else:
-        f = search.value_at(x)
-        if f <= search.value + 1e-8 * (1 + abs(search.value)):
-            search.value = f
-        else:
-            theta, zero = np.where(zero, search.centre[at], theta), np.zeros_like(zero)
-            x[at] = theta
-    search.centre = x
-    pinned[at] = zero
+    search.objective.forget()  # effects turn with their factor
+    f = search.value_at(x)
+    if f <= search.value + 1e-8 * (1 + abs(search.value)):
+        search.centre, search.value = x, f
+        pinned[at] = zero
     return pinned
 
 
-def _escape(search: _Search, pinned: np.ndarray) -> bool:
-    """If a pinned column is a saddle, step off it: the gradient there is 0 by symmetry."""
-    diagonal = np.diag(search.T)
-    for i in np.flatnonzero(pinned):
-        x = search.centre.copy()
-        x[i] = 0.3 * diagonal[i]
-        f = search.value_at(x)
-        if f < search.value - 1e-7 * (1 + abs(search.value)):
-            search.centre = x
+def _escape(search: _Search) -> bool:
+    """Leave a saddle, such as a variance of 0 that is no maximum: gradients vanish there.
+
+    The direction is that of the most negative curvature over all free entries together, since at
+    a degenerate factor no single entry need raise the likelihood.
+    """
+    f, _, H = search.curved(np.zeros(search.size))
+    if not (search.size and np.isfinite(f) and np.isfinite(H).all()):
+        return False
+    curvature, directions = np.linalg.eigh(H)
+    if curvature[0] > -1e-6 * max(1.0, curvature[-1]):
+        return False
+    for length in (1.0, -1.0, 0.1, -0.1, 5.0, -5.0):
+        y = length * directions[:, 0]
+        lower = search.value_at(search.at(y))
+        if lower < f - 1e-10 * (1 + abs(f)):
+            search.centre, search.value = search.at(y), lower
             return True
     return False
 
@@ -243,7 +258,7 @@ def _finish(search: _Search, pinned: np.ndarray) -> Optimum:
         smallest = float(np.linalg.eigvalsh(H)[0]) if np.isfinite(H).all() else np.nan
         if not (np.isfinite(f) and smallest > 0):
             break
-        step = -np.linalg.solve(H, g)
+        step = -_solve(H, g)
         decrement = float(-(g @ step))
         if decrement < 1e-16:
             break
@@ -251,15 +266,22 @@ def _finish(search: _Search, pinned: np.ndarray) -> Optimum:
         if not (np.isfinite(f_new) and f_new <= f + 1e-10 * (1 + abs(f))):
             break
         search.centre, search.value = search.at(step), f_new
-        g, decrement = g_new, float(g_new @ np.linalg.solve(H, g_new))
+        g, decrement = g_new, float(g_new @ _solve(H, g_new))
         if decrement < 1e-12 or search.exhausted:
             break
         f, g, H = search.curved(np.zeros(d))
     if smallest > 0:
-        cov[np.ix_(search.free, search.free)] = search.columns[search.free] @ np.linalg.solve(
-            H, search.columns[search.free].T
-        )
+        columns = search.columns[search.free]
+        cov[np.ix_(search.free, search.free)] = columns @ _solve(H, columns.T)
     return _optimum(search, pinned, cov, decrement, smallest, smallest > 0)
+
+
+def _solve(H: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """H^-1 g; the shortest least-squares solution where H is singular to the last digit."""
+    try:
+        return np.linalg.solve(H, g)
+    except np.linalg.LinAlgError:
+        return np.linalg.lstsq(H, g, rcond=None)[0]
 
 
 def _optimum(

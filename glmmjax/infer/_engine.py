@@ -4,13 +4,11 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .._errors import (
     ConvergenceWarning,
@@ -171,13 +169,9 @@ def announce(fit: Fit, strict: bool = False) -> Fit:
         raise GlmmjaxError(found.advice)
     if found.separation:
         warnings.warn(found.separation, SeparationWarning, stacklevel=4)
-    elif found.verdict in ("failed", "suspect"):
+        return fit
+    if found.verdict in ("failed", "suspect"):
         warnings.warn(found.advice, ConvergenceWarning, stacklevel=4)
     if fit.is_singular and found.verdict != "failed":
         warnings.warn(singular_advice(found.boundary), SingularFitWarning, stacklevel=4)
     return fit
-
-
-def with_response(design: Design, y: np.ndarray) -> Design:
-    """The same design with another response of the same shape."""
-    return replace(design, y=y)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int
 
-from ..model import LOG_2PI, Bucket, Data, Jet, Model, Params, base_measure, level_sum
+from ..model import LOG_2PI, Bucket, Data, Jet, Model, Params, base_measure, level_sum, weighted
 from ..numeric import ArrowFactor, backward, gauss_hermite
 from ._mode import find_mode
 from ._system import Point, Rows, evaluate, lay_out_all, phi_at, solve, system
@@ -116,7 +116,8 @@ def unit_correction(
         phi = list(base)
         for i, p in enumerate(model.active):
             phi[p] = phi[p] + change[:, i]
-        return unit.weight * (model.family.log_prob(unit.y, tuple(phi), params.psi) - constant)
+        l = model.family.log_prob(unit.y, tuple(phi), params.psi) - constant
+        return weighted(unit.weight, l)
 
     flat = delta.reshape(*delta.shape[:2], -1)
     rise = jax.vmap(density, -1, -1)(flat) - loglik[:, None]

@@ -6,13 +6,15 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
-from .._errors import NotSupportedError
+from .._errors import DataError, NotSupportedError
 from ..model import Data, Model, Params
 from ._approximate import approximate, node_count
 from ._mode import origin
 
 # Beyond this many density evaluations a row, a tensor rule is refused.
 MAX_NODES = 100_000
+# Beyond this many nodes the outer weights of a Gauss-Hermite rule are no longer numbers.
+MAX_AXIS = 300
 
 
 class Integral(eqx.Module):
@@ -70,15 +72,19 @@ class Laplace(AbstractIntegrator):
 class AGQ(AbstractIntegrator):
     """Adaptive Gauss-Hermite quadrature with `nodes` points for each random effect.
 
-    Raises ValueError if `nodes` < 1, and `NotSupportedError` where a unit's border is so wide
-    that a tensor rule would need more than `MAX_NODES` evaluations a row.
+    For one grouping factor and for nested ones, scalar or vector effects. Raises `DataError` for
+    a number of nodes out of range, and `NotSupportedError` for crossed factors and where a unit
+    has so many outer effects that a tensor rule would need more than `MAX_NODES` evaluations a row.
     """
 
     nodes: int = eqx.field(static=True, default=15)
 
     def __check_init__(self):
-        if not isinstance(self.nodes, int) or self.nodes < 1:
-            raise ValueError(f"AGQ needs a whole number of nodes >= 1, not {self.nodes!r}")
+        whole = isinstance(self.nodes, int) and not isinstance(self.nodes, bool)
+        if not whole or not 1 <= self.nodes <= MAX_AXIS:
+            raise DataError(
+                f"AGQ needs a whole number of nodes from 1 to {MAX_AXIS}, not {self.nodes!r}"
+            )
 
     def __call__(
         self, model: Model, params: Params, data: Data, key: Array | None = None
@@ -88,15 +94,20 @@ class AGQ(AbstractIntegrator):
         return Integral(*approximate(params, data, model, self.nodes, start, False, 2))
 
     def check(self, model: Model, data: Data) -> None:
+        border = [tuple(b.sizes[1:]) for b in data.buckets]
+        remedy = "Use method='laplace'"
+        if any(sizes and min(sizes) > 1 for sizes in border):
+            raise NotSupportedError(
+                "adaptive quadrature does not apply: the grouping factors are crossed, so rows of "
+                f"one level share {max(map(sum, border))} levels of the others, and the integral "
+                f"does not split into small ones. {remedy}, or nested or single factors."
+            )
         count = node_count(model, data, self.nodes)
         if count > MAX_NODES:
-            border = max(
-                sum(model.width(g) * J for g, J in enumerate(b.sizes) if g) for b in data.buckets
-            )
             raise NotSupportedError(
-                f"adaptive quadrature does not apply: some rows share {border} crossed or outer "
-                f"random effects beside their own {model.width(0)}, so {self.nodes} nodes each "
-                f"means {count:.1e} points. Use method='laplace', or fewer nodes."
+                "adaptive quadrature does not apply: rows of one unit share so many outer random "
+                f"effects that {self.nodes} nodes each mean {count:.1e} points. {remedy}, or "
+                "fewer nodes."
             )
 
     def cost(self, model: Model, data: Data) -> int:

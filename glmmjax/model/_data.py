@@ -11,8 +11,8 @@ from .._typing import AnyArray
 class Bucket(eqx.Module):
     """Units of one padded shape; every array's leading axis is the unit.
 
-    A padding row has weight 0 and a copied, valid y; a padding level or unit is not referred to
-    by any row with weight, so it integrates N(0, I) to exactly 1.
+    A padding row has weight 0 and copies a real row's y, X and offset, with Z = 0; a padding level
+    or unit is not referred to by any row with weight, so it integrates N(0, I) to exactly 1.
 
     `sizes` (static) is the number of levels of each group in a unit, the leading group first.
     A `Bucket` with the unit axis mapped away by `vmap` is one unit.

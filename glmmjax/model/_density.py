@@ -107,7 +107,12 @@ def row_loglik(
     model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
 ) -> Float[Array, "n"]:
     """Weighted log densities of the rows."""
-    return unit.weight * model.family.log_prob(unit.y, phi, params.psi)
+    return weighted(unit.weight, model.family.log_prob(unit.y, phi, params.psi))
+
+
+def weighted(weight: Float[Array, "n"], l: Float[Array, "n"]) -> Float[Array, "n"]:
+    """weight * l, with 0 where a row without weight has no density (0 * -inf is NaN)."""
+    return weight * jnp.where((weight > 0) | jnp.isfinite(l), l, 0.0)
 
 
 def jet(model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]) -> Jet:
@@ -118,7 +123,7 @@ def jet(model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]) -> J
     else:
         l, g, W = _autodiff_jet(model, params, unit, phi)
     weight = unit.weight
-    return Jet(weight * l, weight[:, None] * g, weight[:, None, None] * W)
+    return Jet(weighted(weight, l), weight[:, None] * g, weight[:, None, None] * W)
 
 
 def _autodiff_jet(
