@@ -235,10 +235,8 @@ def test_demo(capsys):
         "",
     ],
 )
-def test_a_hostile_formula_is_refused_at_once(capsys, formula):
-    began = time.perf_counter()
+def test_a_hostile_formula_is_refused_before_the_file_is_read(capsys, formula):
     assert main(["fit", "no-such-file.csv", formula]) == 2
-    assert time.perf_counter() - began < 1
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and err.startswith("glmmjax: error: ")
     assert "no-such-file" not in err

@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -153,10 +151,3 @@ def test_an_unknown_name_is_refused_with_a_hint(wrong, hint):
 def test_an_unknown_kind_of_table_is_refused():
     with pytest.raises(DataError, match="as_='arrow' is not one of 'pandas', 'polars', 'dict'"):
         datasets.load("cbpp", "arrow")  # pyright: ignore
-
-
-def test_loading_is_quick():
-    datasets.load("cbpp")
-    start = time.perf_counter()
-    datasets.load("VerbAgg")
-    assert time.perf_counter() - start < 1.0
