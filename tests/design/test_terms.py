@@ -89,7 +89,7 @@ def test_independent_columns(rng):
     assert independent_columns(np.column_stack([X[:, 0], 1e-6 * X[:, 1]])) == [0, 1]
 
 
-def test_cbpp_takes_a_few_milliseconds():
+def test_cbpp_has_the_columns_of_its_factor():
     rng = np.random.default_rng(3)
     data = pd.DataFrame(
         {
