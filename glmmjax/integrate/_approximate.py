@@ -117,7 +117,7 @@ def unit_correction(
         for i, p in enumerate(model.active):
             phi[p] = phi[p] + change[:, i]
         l = model.family.log_prob(unit.y, tuple(phi), params.psi) - constant
-        return weighted(unit.weight, l)
+        return weighted(model, unit.weight, l)
 
     flat = delta.reshape(*delta.shape[:2], -1)
     rise = jax.vmap(density, -1, -1)(flat) - loglik[:, None]

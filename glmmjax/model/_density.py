@@ -107,11 +107,17 @@ def row_loglik(
     model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
 ) -> Float[Array, "n"]:
     """Weighted log densities of the rows."""
-    return weighted(unit.weight, model.family.log_prob(unit.y, phi, params.psi))
+    return weighted(model, unit.weight, model.family.log_prob(unit.y, phi, params.psi))
 
 
-def weighted(weight: Float[Array, "n"], l: Float[Array, "n"]) -> Float[Array, "n"]:
-    """weight * l, with 0 where a row without weight has no density (0 * -inf is NaN)."""
+def weighted(model: Model, weight: Float[Array, "n"], l: Float[Array, "n"]) -> Float[Array, "n"]:
+    """weight * l, with 0 where a row without weight has no density (0 * -inf is NaN).
+
+    Only a link that can leave the range of the mean needs the look at every value.
+    """
+    origin = tuple(jnp.zeros(1, l.dtype) for _ in model.columns)
+    if model.family.guard(origin)[1] is None:
+        return weight * l
     return weight * jnp.where((weight > 0) | jnp.isfinite(l), l, 0.0)
 
 
@@ -123,7 +129,7 @@ def jet(model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]) -> J
     else:
         l, g, W = _autodiff_jet(model, params, unit, phi)
     weight = unit.weight
-    return Jet(weighted(weight, l), weight[:, None] * g, weight[:, None, None] * W)
+    return Jet(weighted(model, weight, l), weight[:, None] * g, weight[:, None, None] * W)
 
 
 def _autodiff_jet(
