@@ -1,7 +1,8 @@
 """Packing: units of like shape are padded to one shape and stacked, so that `vmap` can run them.
 
 Shapes are rounded up to few sizes: another data set of the same kind then reuses the compiled
-program. A padding row has weight 0 and copies a valid y; a padding level is used by no row.
+program. A padding row has weight 0 and copies y, X and offset of a real row, so that its density is
+defined; its Z is 0, and a padding level is used by no row.
 """
 
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
         shape = _Shape(
             round_size(len(chosen)) if spare else len(chosen),
             round_size(int(np.bincount(unit)[chosen].max())),
-            tuple(_round_level(sizes[chosen, g]) for g in range(len(groups))) or (1,),
+            tuple(round_size(int(sizes[chosen, g].max())) for g in range(len(groups))) or (1,),
         )
         index = _row_index(unit, chosen, shape)
         at = np.where(index >= 0, index, index.max(1, keepdims=True).clip(0))
@@ -117,10 +118,6 @@ class _Shape:
     units: int
     rows: int
     sizes: tuple[int, ...]
-
-
-def _round_level(count: np.ndarray) -> int:
-    return round_size(int(count.max()))
 
 
 def _local_levels(groups: tuple[Group, ...], unit: np.ndarray):

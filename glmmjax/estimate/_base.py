@@ -47,7 +47,8 @@ class Estimate:
 class Options:
     """Knobs of the outer search.
 
-    tol: on the decrement g'Bg of BFGS; max_evaluations: of the objective; callback: called with
+    tol: on the decrement g'H^-1 g (BFGS's or Newton's H); max_evaluations: calls of the compiled
+    objective (side by side, one call holds a whole Hessian's points); callback: called with
     (iteration, log-likelihood, parameters) after each accepted step, may raise to stop.
     """
 
