@@ -55,6 +55,11 @@ class AbstractFamily(AbstractStatic):
     name: ClassVar[str]
     support: ClassVar[str]  # "real", "binomial", "count" or "positive"
     mean_range: ClassVar[tuple[float, float]]  # open interval
+    # Var(Y) = scale V(mu), V(mu) the variance at a dispersion predictor of 0: what methods need
+    # that know two moments only (PQL, GEE).
+    scaled: ClassVar[bool] = False
+    # Is log_prob a density? A quasi-family has two moments and no likelihood.
+    has_density: ClassVar[bool] = True
     link: eqx.AbstractVar[AbstractLink]
 
     @property
@@ -104,6 +109,11 @@ class AbstractFamily(AbstractStatic):
         """
         l, g, w = autodiff_row(self.log_prob, y, phi, psi)
         return l - self.base_measure(y, phi), g, w
+
+    def unit_variance(self, eta: Arr) -> Arr:
+        """Return V(mu) (n,) of a `scaled` family at the mean's predictor (binomial: one trial)."""
+        phi = (eta, *(jnp.zeros_like(eta) for _ in self.predictors[1:]))
+        return self.variance(phi, jnp.zeros(0, eta.dtype))
 
     def dispersion(self, eta_disp: float | Arr) -> float | Arr:
         """Return the dispersion on its natural scale; 1 for a family without one."""

@@ -37,6 +37,7 @@ class Binomial(AbstractFamily):
     name: ClassVar[str] = "binomial"
     support: ClassVar[str] = "binomial"
     mean_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    scaled: ClassVar[bool] = True
     link: links.AbstractLink = eqx.field(static=True, default=links.Logit(), converter=links.get)
 
     @property

@@ -22,6 +22,7 @@ class Poisson(AbstractFamily):
     name: ClassVar[str] = "poisson"
     support: ClassVar[str] = "count"
     mean_range: ClassVar[tuple[float, float]] = POSITIVE
+    scaled: ClassVar[bool] = True
     link: links.AbstractLink = eqx.field(static=True, default=links.Log(), converter=links.get)
 
     @property

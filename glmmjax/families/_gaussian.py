@@ -19,6 +19,7 @@ class Gaussian(AbstractFamily):
     name: ClassVar[str] = "gaussian"
     support: ClassVar[str] = "real"
     mean_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    scaled: ClassVar[bool] = True
     link: links.AbstractLink = eqx.field(static=True, default=links.Identity(), converter=links.get)
 
     @property

@@ -21,6 +21,7 @@ class Gamma(AbstractFamily):
     name: ClassVar[str] = "gamma"
     support: ClassVar[str] = "positive"
     mean_range: ClassVar[tuple[float, float]] = POSITIVE
+    scaled: ClassVar[bool] = True
     link: links.AbstractLink = eqx.field(static=True, default=links.Log(), converter=links.get)
 
     @property
@@ -69,6 +70,7 @@ class InverseGaussian(AbstractFamily):
     name: ClassVar[str] = "inverse_gaussian"
     support: ClassVar[str] = "positive"
     mean_range: ClassVar[tuple[float, float]] = POSITIVE
+    scaled: ClassVar[bool] = True
     link: links.AbstractLink = eqx.field(static=True, default=links.Log(), converter=links.get)
 
     @property
