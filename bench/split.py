@@ -49,8 +49,9 @@ def main(name: str) -> dict[str, Any]:
     from glmmjax.design._buckets import pack
     from glmmjax.estimate import find_start, stack
     from glmmjax.estimate._likelihood import MarginalObjective
-    from glmmjax.infer._engine import device_data, resolve_method
+    from glmmjax.infer._engine import device_data
     from glmmjax.infer._fit import double_precision
+    from glmmjax.infer._methods import resolve_method
 
     from .timing import repeat, summary
     from .workloads import WORKLOADS

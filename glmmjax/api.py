@@ -13,8 +13,9 @@ from ._errors import DataError, NotSupportedError
 from .design import Design, make_design
 from .estimate import Options, find_start
 from .infer import Fit
-from .infer._engine import announce, device_data, fit_design, resolve_method
+from .infer._engine import announce, device_data, fit_design
 from .infer._fit import double_precision
+from .infer._methods import resolve_method
 from .model import Data, Model, Params
 
 
@@ -129,13 +130,13 @@ def _fit_formula(
     began = time.perf_counter()
     if priors:
         raise NotSupportedError("priors= is not available yet in this version")
-    integrator = resolve_method(method, nodes, reml)
+    how = resolve_method(method, nodes, reml)
     family = _family(family, link, ziformula)
     design = make_design(
         formula, data, family, ziformula=ziformula, dispformula=dispformula, **columns
     )
     fit = fit_design(
-        design, family, integrator, formula=formula, ziformula=ziformula,
+        design, family, how, formula=formula, ziformula=ziformula,
         dispformula=dispformula, start=start, options=_options(options, progress),
         record={"seed": seed}, seconds={"design": time.perf_counter() - began},
     )  # fmt: skip

@@ -12,23 +12,23 @@ def describe(args: argparse.Namespace, arguments: dict[str, Any]) -> dict[str, A
     from ..api import _family
     from ..design import make_design
     from ..design._buckets import pack
-    from ..infer._engine import is_linear, resolve_method
+    from ..estimate import LinearMixed
+    from ..infer._methods import estimator_for, resolve_method
 
     kept = ("ziformula", "dispformula", "weights", "offset", "trials", "missing", "weights_kind")
     data = arguments["data"]
-    integrator = resolve_method(args.method, args.nodes, args.reml)
+    how = resolve_method(args.method, args.nodes, args.reml)
     family = _family(args.family, args.link, args.ziformula)
     design = make_design(args.formula, data, family, **{name: arguments[name] for name in kept})
     model, packed, slots = pack(design, family, spare=False)
-    integrator.check(model, packed)
-    linear = is_linear(family, args.dispformula, integrator)
-    method = "exact" if linear else "laplace" if args.method == "laplace" else args.method
+    estimator = estimator_for(how, family, args.dispformula, args.weights_kind)
+    estimator.check(model, packed)
     return {
         "formula": args.formula,
         "family": family.name,
         "link": family.link.name,
-        "method": method,
-        "nodes": getattr(integrator, "nodes", None),
+        "method": "exact" if isinstance(estimator, LinearMixed) else how.name,
+        "nodes": getattr(how, "nodes", None),
         "criterion": "REML" if args.reml else "maximum likelihood",
         "response": design.response_name,
         "rows_read": len(next(iter(data.values()))),

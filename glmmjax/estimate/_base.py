@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -41,6 +41,9 @@ class Estimate:
     evaluations: int
     iterations: int
     seconds: dict[str, float] = field(default_factory=dict)
+    loglik_se: float = 0.0  # Monte Carlo standard error of loglik
+    loglik_note: str = ""  # why there is no loglik, where it is NaN
+    details: dict[str, np.ndarray] = field(default_factory=dict)  # of this estimator alone
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,31 @@ class Options:
 
 
 class AbstractEstimator(eqx.Module):
-    """A way of estimating the parameters of a `Model`."""
+    """A way of estimating the parameters of a `Model`.
+
+    `name` is its short name as a `method=`, if it has one.
+    """
+
+    name: ClassVar[str] = ""
+
+    @property
+    @abc.abstractmethod
+    def label(self) -> str:
+        """What is done, in words."""
 
     @abc.abstractmethod
-    def fit(self, model: Model, data: Data, init: Params, key: Any = None) -> Estimate:
-        """Estimate from a starting point."""
+    def check(self, model: Model, data: Data) -> None:
+        """Raise `NotSupportedError` where the estimator does not apply to the model."""
+
+    @abc.abstractmethod
+    def fit(
+        self,
+        model: Model,
+        data: Data,
+        init: Params | None = None,
+        key: Any = None,
+        *,
+        options: Options = Options(),
+        start: Any = None,
+    ) -> Estimate:
+        """Fit; `init` overrides the starting values, `start` (a `Start`) also the coordinates."""

@@ -106,6 +106,13 @@ class LinearMixed(AbstractEstimator):
     reml: bool = True
     precision: bool = False
 
+    @property
+    def label(self) -> str:
+        return "exact"
+
+    def check(self, model: Model, data: Data) -> None:
+        return None
+
     def fit(
         self,
         model: Model,

@@ -133,6 +133,13 @@ class MaximumLikelihood(AbstractEstimator):
 
     integrator: AbstractIntegrator = Laplace()
 
+    @property
+    def label(self) -> str:
+        return self.integrator.label
+
+    def check(self, model: Model, data: Data) -> None:
+        self.integrator.check(model, data)
+
     def fit(
         self,
         model: Model,
@@ -147,7 +154,7 @@ class MaximumLikelihood(AbstractEstimator):
 
         Raises `NotSupportedError` where the integrator does not apply to the model.
         """
-        self.integrator.check(model, data)
+        self.check(model, data)
         began = time.perf_counter()
         start = find_start(model, data) if start is None else start
         x0 = stack(start.params if init is None else init)

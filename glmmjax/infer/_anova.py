@@ -105,7 +105,7 @@ def _approximation(fit: "Fit") -> str:
     """Which integral was maximised; Laplace's is exact for a Gaussian with identity link."""
     if fit.family.name == "gaussian" and fit.family.link.name == "identity":
         return "exact"
-    return f"agq with {fit.settings.nodes} nodes" if fit.method == "agq" else fit.method
+    return fit.settings.label
 
 
 def _same_fixed_effects(a: "Fit", b: "Fit") -> bool:

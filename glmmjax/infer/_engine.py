@@ -15,53 +15,17 @@ from .._errors import (
     DataError,
     DataWarning,
     GlmmjaxError,
-    NotSupportedError,
     SeparationWarning,
     SingularFitWarning,
 )
 from ..design import Design
 from ..design._buckets import pack
-from ..estimate import LinearMixed, MaximumLikelihood, Options
-from ..families import AbstractFamily, Gaussian
-from ..integrate import AGQ, AbstractIntegrator, Laplace
+from ..estimate import Options
+from ..families import AbstractFamily
 from ..model import Data, Params
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
-
-METHODS = ("laplace", "agq")
-LATER = ("importance", "pql", "mcem", "saem", "foce", "linearize", "nuts")
-
-
-def resolve_method(method: Any, nodes: int | None, reml: bool) -> AbstractIntegrator:
-    """An integrator from `method=` (a name or an object), `nodes=` and `reml=`."""
-    if isinstance(method, str):
-        if method not in METHODS:
-            later = "is not available yet" if method in LATER else "is unknown"
-            known = ", ".join(METHODS)
-            raise NotSupportedError(f"method={method!r} {later}: choose one of {known}")
-        if method == "laplace" and nodes not in (None, 1):
-            raise NotSupportedError(f"nodes={nodes} needs method='agq'; Laplace has one node")
-        method = Laplace(reml) if method == "laplace" else AGQ(15 if nodes is None else nodes)
-    if not isinstance(method, AbstractIntegrator):
-        raise NotSupportedError(f"method must be a name or an integrator, not {method!r}")
-    if reml and isinstance(method, Laplace):
-        return Laplace(True)
-    if reml:
-        raise NotSupportedError(
-            "reml=True integrates the coefficients, which all units share, so quadrature by unit "
-            "does not apply: use method='laplace' with reml=True, or reml=False"
-        )
-    return method
-
-
-def is_linear(family: AbstractFamily, dispformula: str | None, integrator: Any) -> bool:
-    """Does the exact Gaussian likelihood apply?"""
-    return (
-        isinstance(family, Gaussian)
-        and family.link.name == "identity"
-        and dispformula is None
-        and isinstance(integrator, Laplace)
-    )
+from ._methods import Method, estimator_for
 
 
 def device_data(data: Data) -> Data:
@@ -72,7 +36,7 @@ def device_data(data: Data) -> Data:
 def fit_design(
     design: Design,
     family: AbstractFamily,
-    integrator: AbstractIntegrator,
+    method: Method,
     *,
     formula: str,
     ziformula: str | None,
@@ -82,21 +46,11 @@ def fit_design(
     record: dict[str, Any] | None = None,
     seconds: dict[str, float] | None = None,
 ) -> Fit:
-    """Fit a design. Raises `NotSupportedError` where the integrator does not apply."""
-    linear = is_linear(family, dispformula, integrator)
-    precision = design.weights_kind == "precision"
-    if precision and not linear:
-        raise NotSupportedError(
-            "weights_kind='precision' has a meaning for Gaussian models with a constant residual "
-            "variance only; use frequency weights or dispformula="
-        )
-    reml = bool(getattr(integrator, "reml", False))
-    estimator = LinearMixed(reml, precision) if linear else MaximumLikelihood(integrator)
-    nodes = integrator.nodes if isinstance(integrator, AGQ) else None
-    name = "exact" if linear else ("agq" if nodes else "laplace")
+    """Fit a design. Raises `NotSupportedError` where the method does not apply."""
+    estimator = estimator_for(method, family, dispformula, design.weights_kind)
     settings = Settings(
-        formula, family, name, nodes, reml, design.weights_kind, ziformula, dispformula,
-        estimator, record or {},
+        formula, family, method, design.weights_kind, ziformula, dispformula, estimator,
+        record or {},
     )  # fmt: skip
     clock = dict(seconds or {})
     began = time.perf_counter()
@@ -105,7 +59,7 @@ def fit_design(
         data = device_data(data)
         clock["pack"] = time.perf_counter() - began
         init = None if start is None else starting_values(design, model, data, start)
-        estimate = estimator.fit(model, data, init, options=options)
+        estimate = estimator.fit(model, data, init, settings.key, options=options)
     clock["search"] = estimate.seconds["search"]
     return Fit(settings, design, model, slots, estimate, data, clock)
 

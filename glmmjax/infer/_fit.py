@@ -15,7 +15,7 @@ import numpy as np
 
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimate import Estimate
+from ..estimate import Estimate, LinearMixed
 from ..families import AbstractFamily
 from ..model import Data, Model
 
@@ -36,14 +36,41 @@ class Settings:
 
     formula: str
     family: AbstractFamily
-    method: str  # "exact", "laplace" or "agq"
-    nodes: int | None
-    reml: bool
+    how: Any  # what method= meant: an integrator or an estimator
     weights_kind: str
     ziformula: str | None
     dispformula: str | None
     estimator: Any  # the AbstractEstimator that ran
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> bool:
+        """Was the Gaussian likelihood computed in closed form?"""
+        return isinstance(self.estimator, LinearMixed)
+
+    @property
+    def method(self) -> str:
+        """Short name of the method; "exact" for a Gaussian likelihood in closed form."""
+        return "exact" if self.exact else self.how.name or type(self.how).__name__
+
+    @property
+    def label(self) -> str:
+        """The method in words."""
+        return self.estimator.label
+
+    @property
+    def nodes(self) -> int | None:
+        """Quadrature points for each random effect."""
+        return getattr(self.how, "nodes", None)
+
+    @property
+    def reml(self) -> bool:
+        return bool(getattr(self.how, "reml", False))
+
+    @property
+    def key(self) -> Any:
+        """The random key of `seed=` (inside `double_precision`)."""
+        return jax.random.key(int(self.options.get("seed", 0)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ def refit(fit: Fit, y: Any) -> Fit:
         )
         data = replace(fit.data, buckets=buckets)
         start = restart(fit.model, first.params, first.cov, first.start, first.mode)
-        estimate = fit.settings.estimator.fit(fit.model, data, start=start)
+        estimate = fit.settings.estimator.fit(fit.model, data, key=fit.settings.key, start=start)
     design = replace(fit.design, y=new)
     return replace(fit, design=design, data=data, estimate=estimate, seconds=estimate.seconds)
 

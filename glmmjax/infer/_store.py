@@ -16,17 +16,18 @@ import numpy as np
 from .. import families
 from .._errors import DataError, NotSupportedError
 from ..design._buckets import pack
-from ..estimate import Estimate, LinearMixed, MaximumLikelihood
-from ..integrate import AGQ, Laplace, Point
+from ..estimate import Estimate
+from ..integrate import Point
 from ..model import Data, Model, Params, dimension
 from ._archive import read_archive, write_archive
+from ._methods import estimator_for, method_from_json, method_to_json
 from ._rebuild import check_design, check_formulas, check_shape, design_arrays, rebuild_design
 
 if TYPE_CHECKING:
     from ._fit import Fit, Settings
 
-SCHEMA, VERSION = "glmmjax fit", 1
-SETTINGS = ("formula", "method", "nodes", "reml", "weights_kind", "ziformula", "dispformula")
+SCHEMA, VERSION = "glmmjax fit", 2
+SETTINGS = ("formula", "weights_kind", "ziformula", "dispformula")
 SCALARS = ("loglik", "converged", "status", "gradient", "min_eigenvalue", "result",
            "evaluations", "iterations")  # fmt: skip
 
@@ -42,6 +43,7 @@ def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
         "version": VERSION,
         "family": family_to_json(fit.family),
         "settings": {name: getattr(fit.settings, name) for name in SETTINGS},
+        "method": method_to_json(fit.settings.how),
         "options": {k: v for k, v in fit.settings.options.items() if _plain(v)},
         "design": {
             "recipe": fit.design.recipe.to_json(),
@@ -157,24 +159,18 @@ def _read_estimate(
 
 def _read_settings(header: dict[str, Any], family: families.AbstractFamily) -> "Settings":
     """How the fit was asked for, with the estimator that this means."""
-    from ._engine import is_linear
     from ._fit import Settings
 
     found = {name: header["settings"][name] for name in SETTINGS}
-    reml, nodes = found["reml"] is True, found["nodes"]
     if found["weights_kind"] not in ("frequency", "precision"):
         raise DataError(f"unknown weights_kind {found['weights_kind']!r}")
     for name in ("formula", "ziformula", "dispformula"):
         if not isinstance(found[name], str | None) or (name == "formula" and not found[name]):
             raise DataError(f"{name} is no text")
-    integrator = AGQ(nodes) if found["method"] == "agq" else Laplace(reml)
-    linear = is_linear(family, found["dispformula"], integrator)
-    if found["method"] != ("exact" if linear else "agq" if nodes else "laplace"):
-        raise DataError(f"method {found['method']!r} does not belong to this model")
-    precision = found["weights_kind"] == "precision"
-    estimator = LinearMixed(reml, precision) if linear else MaximumLikelihood(integrator)
+    how = method_from_json(header["method"])
+    estimator = estimator_for(how, family, found["dispformula"], found["weights_kind"])
     options = {str(k): v for k, v in header["options"].items() if _plain(v)}
-    settings = Settings(family=family, estimator=estimator, options=options, **found)
+    settings = Settings(family=family, how=how, estimator=estimator, options=options, **found)
     check_formulas(settings)
     return settings
 

@@ -63,12 +63,7 @@ def family_name(family: "AbstractFamily") -> str:
 
 def _maximised(fit: "Fit") -> str:
     criterion = "REML" if fit.reml else "maximum likelihood"
-    how = {
-        "exact": "exact",
-        "laplace": "Laplace approximation",
-        "agq": f"adaptive quadrature with {fit.settings.nodes} nodes",
-    }
-    return f"{criterion} ({how.get(fit.method, fit.method)})"
+    return f"{criterion} ({fit.settings.label})"
 
 
 def _model_lines(fit: "Fit") -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The interface of integrators, and the two rules of the general formula."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, Int
@@ -31,7 +31,17 @@ class Integral(eqx.Module):
 
 
 class AbstractIntegrator(eqx.Module):
-    """Integrates the random effects of every unit out of the joint density. Static."""
+    """Integrates the random effects of every unit out of the joint density. Static.
+
+    `name` is its short name as a `method=`, if it has one.
+    """
+
+    name: ClassVar[str] = ""
+
+    @property
+    @abc.abstractmethod
+    def label(self) -> str:
+        """What is done, in words."""
 
     @abc.abstractmethod
     def __call__(
@@ -54,7 +64,12 @@ class Laplace(AbstractIntegrator):
     reml: integrate the conditional coefficients out as well, under a flat prior.
     """
 
+    name: ClassVar[str] = "laplace"
     reml: bool = eqx.field(static=True, default=False)
+
+    @property
+    def label(self) -> str:
+        return "Laplace approximation"
 
     def __call__(
         self, model: Model, params: Params, data: Data, key: Array | None = None
@@ -77,7 +92,12 @@ class AGQ(AbstractIntegrator):
     has so many outer effects that a tensor rule would need more than `MAX_NODES` evaluations a row.
     """
 
+    name: ClassVar[str] = "agq"
     nodes: int = eqx.field(static=True, default=15)
+
+    @property
+    def label(self) -> str:
+        return f"adaptive quadrature with {self.nodes} nodes"
 
     def __check_init__(self):
         whole = isinstance(self.nodes, int) and not isinstance(self.nodes, bool)

@@ -23,3 +23,5 @@ from ._newton import NOT_FINITE as NOT_FINITE
 from ._newton import NewtonResult as NewtonResult
 from ._newton import newton as newton
 from ._rules import gauss_hermite as gauss_hermite
+from ._sampling import PROPOSALS as PROPOSALS
+from ._sampling import random_rule as random_rule

@@ -1,0 +1,109 @@
+"""Ways to estimate by name: `method=` to an integrator or an estimator, and back from a file.
+
+An integrator says how random effects are integrated out, and its likelihood is maximised. An
+estimator with a name of its own does something else altogether. To the user both are a `method=`.
+"""
+
+import dataclasses
+from typing import Any, TypeAlias
+
+from .._errors import DataError, NotSupportedError
+from ..estimate import AbstractEstimator, LinearMixed, MaximumLikelihood
+from ..families import AbstractFamily, Gaussian
+from ..integrate import AGQ, AbstractIntegrator, Laplace
+
+Method: TypeAlias = AbstractIntegrator | AbstractEstimator
+
+METHODS: dict[str, type] = {method.name: method for method in (Laplace, AGQ)}
+LATER = ("foce", "linearize", "nuts")
+
+
+def resolve_method(method: Any, nodes: int | None, reml: bool) -> Method:
+    """The method that `method=` (a name or an object), `nodes=` and `reml=` ask for."""
+    if isinstance(method, str):
+        method = _by_name(method, nodes)
+    elif nodes is not None:
+        raise NotSupportedError(f"nodes= goes with method='agq'; an object such as {method!r} "
+                                "carries its own")  # fmt: skip
+    if not isinstance(method, AbstractIntegrator | AbstractEstimator):
+        raise NotSupportedError(f"method must be a name or a method's object, not {method!r}")
+    if not reml:
+        return method
+    if not hasattr(method, "reml"):
+        raise NotSupportedError(
+            f"reml=True integrates the coefficients, which all units share, so {method.label} by "
+            "unit does not apply: use method='laplace' with reml=True, or reml=False"
+        )
+    return dataclasses.replace(method, reml=True)
+
+
+def _by_name(name: str, nodes: int | None) -> Method:
+    if name not in METHODS:
+        later = "is not available yet" if name in LATER else "is unknown"
+        known = ", ".join(METHODS)
+        raise NotSupportedError(f"method={name!r} {later}: choose one of {known}")
+    if name == "agq" and nodes is not None:
+        return AGQ(nodes)
+    if nodes not in (None, 1):
+        raise NotSupportedError(f"nodes={nodes} needs method='agq'; method={name!r} has none")
+    return METHODS[name]()
+
+
+def is_linear(family: AbstractFamily, dispformula: str | None, method: Method) -> bool:
+    """Does the exact Gaussian likelihood apply?"""
+    return (
+        isinstance(family, Gaussian)
+        and family.link.name == "identity"
+        and dispformula is None
+        and isinstance(method, Laplace)
+    )
+
+
+def estimator_for(
+    method: Method, family: AbstractFamily, dispformula: str | None, weights_kind: str
+) -> AbstractEstimator:
+    """What runs. Raises `NotSupportedError` where method, family and weights do not go together."""
+    linear, precision = is_linear(family, dispformula, method), weights_kind == "precision"
+    if precision and not linear:
+        raise NotSupportedError(
+            "weights_kind='precision' has a meaning for Gaussian models with a constant residual "
+            "variance only; use frequency weights or dispformula="
+        )
+    if isinstance(method, AbstractEstimator):
+        return method
+    if not family.has_density:
+        raise NotSupportedError(
+            f"the {family.name} family has a variance but no likelihood, so {method.label} does "
+            "not apply: use method='pql', gee(), or a family with a density"
+        )
+    return LinearMixed(method.reml, precision) if linear else MaximumLikelihood(method)  # pyright: ignore
+
+
+# ---- in a file ------------------------------------------------------------------------------
+
+
+def method_to_json(method: Method) -> dict[str, Any]:
+    """Name and fields. Raises `NotSupportedError` for a method that is not one of the package's."""
+    if METHODS.get(method.name) is not type(method):
+        raise NotSupportedError(
+            f"the method {method!r} is not one of glmmjax's own, and a file cannot hold its code: "
+            "save the data and the formula instead, and fit again"
+        )
+    return {"name": method.name, **{f.name: getattr(method, f.name) for f in _fields(method)}}
+
+
+def method_from_json(found: dict[str, Any]) -> Method:
+    """The method of that name. Raises `DataError` for anything that `method_to_json` cannot say."""
+    kind = METHODS.get(str(found.get("name")))
+    if kind is None:
+        raise DataError(f"unknown method {found.get('name')!r}")
+    default = kind()
+    fields = {f.name: found.get(f.name) for f in _fields(default)}
+    for name, value in fields.items():
+        if type(value) is not type(getattr(default, name)):
+            raise DataError(f"{name!r} of method {kind.name} is {value!r}")
+    return kind(**fields)
+
+
+def _fields(method: Method) -> tuple[Any, ...]:
+    return dataclasses.fields(method)  # pyright: ignore[reportArgumentType]
