@@ -78,7 +78,7 @@ def main(name: str) -> dict[str, Any]:
         objective.begin(x)
         mode = objective.mode
         assert mode is not None
-        inputs = (x[None].repeat(objective.points, 0), objective.leaves, mode.u, mode.b)
+        inputs = (x[None].repeat(objective.points, 0), objective.leaves, mode.u, mode.b, None)
         traced = clock("trace", lambda: objective.run.trace(*inputs))
         lowered = clock("lower", traced.lower)
         compiled = clock("compile", lowered.compile)

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading them lazily keeps `import glmmjax` at the price of JAX.
 _HOME = {
-    "AGQ": "integrate", "Laplace": "integrate", "marginal": "integrate",
+    "AGQ": "integrate", "Importance": "integrate", "Laplace": "integrate", "marginal": "integrate",
     "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .infer._anova import anova as anova
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
+    from .integrate import Importance as Importance
     from .integrate import Laplace as Laplace
     from .integrate import marginal as marginal
     from .integrate import marginal_loglik as marginal_loglik

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..integrate import AbstractIntegrator, Laplace, Point, add, approximate, origin
+from ..integrate import AbstractIntegrator, Importance, Laplace, Point, add, approximate, origin
 from ..integrate import laplace_value_and_grad as by_hand
 from ..model import Data, Model, Params
 from ..numeric import fast_jit
+from ._assess import assess, total_error
 from ._base import SMALL, AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows, stack, unstack
 from ._reml import coefficient_covariance
@@ -21,38 +22,38 @@ from ._search import descend, optimise, status
 
 @lru_cache(maxsize=64)
 def _program(model: Model, structure, integrator: AbstractIntegrator, points: int):
-    """Compiled (points, x), data leaves, start -> ([value, gradient, worst code], modes).
+    """Compiled (points, x), data leaves, start, key -> ([value, gradient, worst code], modes).
 
     Flat arguments: flattening containers at each call would cost more than a small model.
     """
     P, theta_at = model.num_beta, model.theta_slice
     reml = bool(getattr(integrator, "reml", False))
-    nodes = getattr(integrator, "nodes", 1)
 
-    def value_and_grad(params: Params, data: Data, start: Point):
-        if nodes == 1:
+    def value_and_grad(params: Params, data: Data, start: Point, key):
+        rule = integrator.rule(model, key)
+        if rule is None:
             return by_hand(params, data, model, start, reml)
 
         def total(params):
-            units, share, at, codes = approximate(params, data, model, nodes, start, reml, 1)
+            units, share, at, codes = approximate(params, data, model, rule, start, reml, 1)
             return add(v.sum() for v in units) + share, (at, codes)
 
         (value, (at, codes)), grad = jax.value_and_grad(total, has_aux=True)(params)
         return value, grad, at, codes
 
-    def one(x, leaves, u, b):
+    def one(x, leaves, u, b, key):
         params = Params(x[:P], x[theta_at], x[theta_at.stop :])
         data = jax.tree.unflatten(structure, leaves)
-        value, grad, at, codes = value_and_grad(params, data, Point(u, b))
+        value, grad, at, codes = value_and_grad(params, data, Point(u, b), key)
         worst = jnp.max(jnp.stack([c.max() for c in codes])).astype(x.dtype)
         parts = [value[None], grad.beta, grad.theta, grad.psi, worst[None]]
         return jnp.concatenate(parts), at.u, at.b
 
-    def several(X, leaves, u, b):
+    def several(X, leaves, u, b, key):
         if points == 1:
-            out, u, b = one(X[0], leaves, u, b)
+            out, u, b = one(X[0], leaves, u, b, key)
             return out[None], u, b
-        out, u, b = jax.vmap(one, (0, None, None, None))(X, leaves, u, b)
+        out, u, b = jax.vmap(one, (0, None, None, None, None))(X, leaves, u, b, key)
         return out, tuple(v[0] for v in u), b[0]
 
     return fast_jit(several)
@@ -65,7 +66,7 @@ class MarginalObjective:
     flat tuples, because building and reading containers would cost as much as the model.
     """
 
-    def __init__(self, model: Model, data: Data, integrator: AbstractIntegrator):
+    def __init__(self, model: Model, data: Data, integrator: AbstractIntegrator, key: Any = None):
         leaves, structure = jax.tree.flatten(data)
         self.leaves = tuple(leaves)
         self.reml = bool(getattr(integrator, "reml", False))
@@ -74,6 +75,7 @@ class MarginalObjective:
         self.points = points if rows * points <= SMALL else 1
         self.run = _program(model, structure, integrator, self.points)
         self.model, self.data = model, data
+        self.key = key if integrator.random else None
         self.u: tuple[Any, ...] = ()
         self.b: Any = None
         self.best, self.code = np.inf, 0
@@ -111,7 +113,7 @@ class MarginalObjective:
 
     def _part(self, X: np.ndarray) -> np.ndarray:
         padded = np.concatenate([X, np.repeat(X[:1], self.points - len(X), 0)])
-        out, u, b = self.run(padded, self.leaves, self.u, self.b)
+        out, u, b = self.run(padded, self.leaves, self.u, self.b, self.key)
         out = np.asarray(out)
         value, code = -float(out[0, 0]), int(out[0, -1])
         if code or not math.isfinite(value):
@@ -158,7 +160,7 @@ class MaximumLikelihood(AbstractEstimator):
         began = time.perf_counter()
         start = find_start(model, data) if start is None else start
         x0 = stack(start.params if init is None else init)
-        objective = MarginalObjective(model, data, self.integrator)
+        objective = MarginalObjective(model, data, self.integrator, key)
         objective.begin(x0, start.mode)
         free = np.ones(x0.size, bool)
         free[model.column_slice(0)] = not objective.reml
@@ -177,10 +179,13 @@ class MaximumLikelihood(AbstractEstimator):
             cov = coefficient_covariance(
                 objective.coefficients, model, unstack(model, x), data, mode, best.x, cov
             )
+        params, error = unstack(model, x), 0.0
+        if isinstance(self.integrator, Importance):
+            error = total_error(assess(self.integrator, model, params, data, mode, key))
         return Estimate(
-            unstack(model, x), -best.value, cov, best.pinned, mode, start, best.converged,
+            params, -best.value, cov, best.pinned, mode, start, best.converged,
             status(best), best.gradient, best.min_eigenvalue, code,
-            best.evaluations, best.iterations, {"search": time.perf_counter() - began},
+            best.evaluations, best.iterations, {"search": time.perf_counter() - began}, error,
         )  # fmt: skip
 
 

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 from .._errors import DataError, NotSupportedError
 from ..estimate import AbstractEstimator, LinearMixed, MaximumLikelihood
 from ..families import AbstractFamily, Gaussian
-from ..integrate import AGQ, AbstractIntegrator, Laplace
+from ..integrate import AGQ, AbstractIntegrator, Importance, Laplace
 
 Method: TypeAlias = AbstractIntegrator | AbstractEstimator
 
-METHODS: dict[str, type] = {method.name: method for method in (Laplace, AGQ)}
+METHODS: dict[str, type] = {method.name: method for method in (Laplace, AGQ, Importance)}
 LATER = ("foce", "linearize", "nuts")
 
 

@@ -1,4 +1,4 @@
-"""The interface of integrators, and the two rules of the general formula."""
+"""The interface of integrators; Laplace and adaptive quadrature."""
 
 import abc
 from typing import Any, ClassVar
@@ -8,8 +8,10 @@ from jaxtyping import Array, Float, Int
 
 from .._errors import DataError, NotSupportedError
 from ..model import Data, Model, Params
-from ._approximate import approximate, node_count
+from ._approximate import Rule, approximate
 from ._mode import origin
+from ._quadrature import node_count, quadrature
+from ._second_order import second_order
 
 # Beyond this many density evaluations a row, a tensor rule is refused.
 MAX_NODES = 100_000
@@ -33,10 +35,13 @@ class Integral(eqx.Module):
 class AbstractIntegrator(eqx.Module):
     """Integrates the random effects of every unit out of the joint density. Static.
 
-    `name` is its short name as a `method=`, if it has one.
+    An integrator is a rule for the bracket of the integration formula (`_approximate.py`). `name`
+    is its short name as a `method=`, if it has one; `random`, whether its rule depends on a key;
+    one that can integrate the coefficients out as well has a field `reml`.
     """
 
     name: ClassVar[str] = ""
+    random: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
@@ -44,10 +49,8 @@ class AbstractIntegrator(eqx.Module):
         """What is done, in words."""
 
     @abc.abstractmethod
-    def __call__(
-        self, model: Model, params: Params, data: Data, key: Array | None = None
-    ) -> Integral:
-        """The integral of every unit of `data`."""
+    def rule(self, model: Model, key: Array | None) -> Rule | None:
+        """The rule for log E; None for the origin rule, whose bracket is 0."""
 
     @abc.abstractmethod
     def check(self, model: Model, data: Data) -> None:
@@ -57,28 +60,52 @@ class AbstractIntegrator(eqx.Module):
     def cost(self, model: Model, data: Data) -> int:
         """Density evaluations a row needs."""
 
+    def __call__(
+        self, model: Model, params: Params, data: Data, key: Array | None = None
+    ) -> Integral:
+        """The integral of every unit of `data`, twice differentiable."""
+        self.check(model, data)
+        reml = bool(getattr(self, "reml", False))
+        start = origin(model, params, data, reml)
+        rule = self.rule(model, key)
+        return Integral(*approximate(params, data, model, rule, start, reml, 2))
+
 
 class Laplace(AbstractIntegrator):
     """Laplace's approximation: the origin rule. Exact where the conditional is Gaussian.
 
-    reml: integrate the conditional coefficients out as well, under a flat prior.
+    reml: integrate the conditional coefficients out as well, under a flat prior. order: 2 adds the
+    next term of the expansion (`_second_order.py`), for one grouping factor and maximum
+    likelihood. Raises `DataError` for another order, `NotSupportedError` where order 2 does not
+    apply.
     """
 
     name: ClassVar[str] = "laplace"
     reml: bool = eqx.field(static=True, default=False)
+    order: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self):
+        if self.order not in (1, 2) or isinstance(self.order, bool):
+            raise DataError(f"Laplace has order 1 or 2, not {self.order!r}")
+        if self.reml and self.order == 2:
+            raise NotSupportedError(
+                "the second-order correction is a unit's own, and REML integrates coefficients "
+                "that all units share: use Laplace(reml=True) or Laplace(order=2)"
+            )
 
     @property
     def label(self) -> str:
-        return "Laplace approximation"
+        return "Laplace approximation" + (" of second order" if self.order == 2 else "")
 
-    def __call__(
-        self, model: Model, params: Params, data: Data, key: Array | None = None
-    ) -> Integral:
-        start = origin(model, params, data, self.reml)
-        return Integral(*approximate(params, data, model, 1, start, self.reml, 2))
+    def rule(self, model: Model, key: Array | None) -> Rule | None:
+        return second_order(model) if self.order == 2 else None
 
     def check(self, model: Model, data: Data) -> None:
-        return None
+        if self.order == 2 and any(len(b.sizes) > 1 for b in data.buckets):
+            raise NotSupportedError(
+                "the second-order correction is for one grouping factor; with nested or crossed "
+                "factors use method='laplace' of first order, or with nested ones method='agq'"
+            )
 
     def cost(self, model: Model, data: Data) -> int:
         return 1
@@ -99,19 +126,15 @@ class AGQ(AbstractIntegrator):
     def label(self) -> str:
         return f"adaptive quadrature with {self.nodes} nodes"
 
+    def rule(self, model: Model, key: Array | None) -> Rule | None:
+        return quadrature(model, self.nodes) if self.nodes > 1 else None
+
     def __check_init__(self):
         whole = isinstance(self.nodes, int) and not isinstance(self.nodes, bool)
         if not whole or not 1 <= self.nodes <= MAX_AXIS:
             raise DataError(
                 f"AGQ needs a whole number of nodes from 1 to {MAX_AXIS}, not {self.nodes!r}"
             )
-
-    def __call__(
-        self, model: Model, params: Params, data: Data, key: Array | None = None
-    ) -> Integral:
-        self.check(model, data)
-        start = origin(model, params, data, False)
-        return Integral(*approximate(params, data, model, self.nodes, start, False, 2))
 
     def check(self, model: Model, data: Data) -> None:
         border = [tuple(b.sizes[1:]) for b in data.buckets]

@@ -22,6 +22,9 @@ from ._newton import MESSAGES as MESSAGES
 from ._newton import NOT_FINITE as NOT_FINITE
 from ._newton import NewtonResult as NewtonResult
 from ._newton import newton as newton
+from ._pareto import THRESHOLD as THRESHOLD
+from ._pareto import pareto_k as pareto_k
+from ._pareto import tail_length as tail_length
 from ._rules import gauss_hermite as gauss_hermite
 from ._sampling import PROPOSALS as PROPOSALS
 from ._sampling import random_rule as random_rule

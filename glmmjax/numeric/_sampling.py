@@ -54,9 +54,14 @@ def random_rule(
     *,
     qmc: bool = True,
     proposal: str = "normal",
+    used: Float[Array, "d"] | None = None,
     dtype: jnp.dtype = jnp.float64,
 ) -> tuple[Float[Array, "r m d"], Float[Array, "r m"]]:
-    """(z, log weights) of `replicates` rules of `points` nodes each for N(0, I_dim)."""
+    """(z, log weights) of `replicates` rules of `points` nodes each for N(0, I_dim).
+
+    used: 1 for coordinates that are integrated over, 0 for those that nothing depends on and
+    whose N(z)/q(z) would only be noise.
+    """
     if qmc:
         shift = jax.random.uniform(key, (replicates, 1, dim), dtype)
         p = (jnp.asarray(sobol(points, dim), dtype)[None] + shift) % 1.0
@@ -70,7 +75,7 @@ def random_rule(
         z = _t4_quantile(_TAIL + (1 - 2 * _TAIL) * p)
         log_q = np.log(0.375 / (1 - 2 * _TAIL)) - 2.5 * jnp.log1p(z * z / 4)
         ratio = -HALF_LOG_2PI - 0.5 * z * z - log_q
-    return z, ratio.sum(-1) - np.log(points)
+    return z, (ratio.sum(-1) if used is None else ratio @ used) - np.log(points)
 
 
 def _t4_quantile(p: Float[Array, "..."]) -> Float[Array, "..."]:
