@@ -16,7 +16,8 @@ _HOME = {
     "anova": "infer._anova", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
-    "ConvergenceWarning": "_errors", "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
+    "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
+    "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
     "NotSupportedError": "_errors", "PrecisionError": "_errors", "PrecisionWarning": "_errors",
     "SeparationWarning": "_errors", "SingularFitWarning": "_errors",
 }  # fmt: skip
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from . import datasets as datasets
     from . import families as families
     from ._cache import use_cache as use_cache
+    from ._errors import ApproximationWarning as ApproximationWarning
     from ._errors import ConvergenceWarning as ConvergenceWarning
     from ._errors import DataError as DataError
     from ._errors import DataWarning as DataWarning

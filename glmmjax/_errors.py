@@ -25,6 +25,10 @@ class GlmmjaxWarning(UserWarning):
     """Base of all warnings issued by glmmjax."""
 
 
+class ApproximationWarning(GlmmjaxWarning):
+    """The integral over the random effects is approximated badly for some units."""
+
+
 class ConvergenceWarning(GlmmjaxWarning):
     """The optimiser or a mode search stopped before its tolerance was met."""
 

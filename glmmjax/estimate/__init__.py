@@ -1,5 +1,7 @@
 """Estimators: from a model and data to numbers."""
 
+from ._assess import Assessment as Assessment
+from ._assess import assess as assess
 from ._base import AbstractEstimator as AbstractEstimator
 from ._base import Estimate as Estimate
 from ._base import Options as Options

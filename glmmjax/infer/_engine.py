@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import (
+    ApproximationWarning,
     ConvergenceWarning,
     DataError,
     DataWarning,
@@ -25,6 +26,7 @@ from ..families import AbstractFamily
 from ..model import Data, Params
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
+from ._integral import check_integral, laplace_warning
 from ._methods import Method, estimator_for
 
 
@@ -114,6 +116,13 @@ def coefficient_names(design: Design, full: bool = False) -> list[str]:
     return names
 
 
+def _warn_of_integral(fit: Fit) -> None:
+    draws = 1 << (min(fit.settings.how.draws, 1024).bit_length() - 1)
+    said = laplace_warning(check_integral(fit, draws, int(fit.settings.options.get("seed", 0))))
+    if said:
+        warnings.warn(said, ApproximationWarning, stacklevel=5)
+
+
 def announce(fit: Fit, strict: bool = False) -> Fit:
     """Issue what the fit has to say as warnings that users can filter by class."""
     for note in fit.design.notes:
@@ -126,6 +135,8 @@ def announce(fit: Fit, strict: bool = False) -> Fit:
         return fit
     if found.verdict in ("failed", "suspect"):
         warnings.warn(found.advice, ConvergenceWarning, stacklevel=4)
+    if fit.method == "importance" and found.verdict != "failed":
+        _warn_of_integral(fit)
     if fit.is_singular and found.verdict != "failed":
         warnings.warn(singular_advice(found.boundary), SingularFitWarning, stacklevel=4)
     return fit

@@ -245,6 +245,10 @@ class Fit:
         """Quantities of the convergence check and one `verdict` with advice."""
         return _diagnose.diagnose(self)
 
+    def check_integral(self, draws: int = 1024, seed: int = 0) -> "pd.DataFrame":
+        """What a normal approximation of the random effects misses, unit by unit."""
+        return _integral.check_integral(self, draws, seed)
+
     def summary(self) -> "_summary.Summary":
         """The long report; prints as text, shows as HTML in notebooks."""
         return _summary.summary(self)
@@ -260,4 +264,15 @@ class Fit:
         _store.save(self, path)
 
 
-from . import _diagnose, _effects, _predict, _refit, _resid, _simulate, _store, _summary, _tables  # noqa: E402
+from . import (  # noqa: E402
+    _diagnose,
+    _effects,
+    _integral,
+    _predict,
+    _refit,
+    _resid,
+    _simulate,
+    _store,
+    _summary,
+    _tables,
+)
