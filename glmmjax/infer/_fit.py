@@ -195,6 +195,10 @@ class Fit:
         """Predictions for the rows used, or for new data."""
         return _predict.predict(self, newdata, effects, kind, new_levels, interval)
 
+    def marginal_params(self, level: float = 0.95) -> "pd.DataFrame":
+        """Population-averaged coefficients: estimate, std_error, lower, upper."""
+        return _population.marginal_params(self, level)
+
     @property
     def fitted(self) -> np.ndarray:
         """Conditional means of the rows used (binomial: probabilities)."""
@@ -233,4 +237,15 @@ class Fit:
         _store.save(self, path)
 
 
-from . import _diagnose, _effects, _predict, _refit, _resid, _simulate, _store, _summary, _tables  # noqa: E402
+from . import (  # noqa: E402
+    _diagnose,
+    _effects,
+    _population,
+    _predict,
+    _refit,
+    _resid,
+    _simulate,
+    _store,
+    _summary,
+    _tables,
+)
