@@ -20,9 +20,10 @@ def compare(*fits: Any, marginal: bool | None = None, **more: Any) -> "Compariso
 
     fits, more : fits by `glmm`, `lmm` or `gee`, by any method; those given by keyword go under that
         name, the others under their method's. Formulas, families and links may differ.
-    marginal : add the population-averaged coefficients of the mixed models (`Fit.marginal_params`),
-        which are those that a GEE estimates. By default where a GEE is among the fits and the
-        links are not all the identity, under which averaging changes nothing.
+    marginal : True adds the population-averaged coefficients (`Fit.marginal_params`) of every mixed
+        model; they are what a GEE estimates. By default those of the first mixed model are added
+        where a GEE is among the fits, unless all links are the identity, under which averaging
+        changes nothing.
 
     Raises
     ------
@@ -61,13 +62,11 @@ def _check(columns: list[Column]) -> None:
 
 def _averages(columns: list[Column], marginal: bool | None) -> tuple[list[Column], list[str]]:
     """The averaged columns wanted, and why one that nobody asked for is missing."""
-    wanted = marginal
-    if wanted is None:
-        wanted = any(c.marginal for c in columns) and any(c.link != "identity" for c in columns)
-    added, notes = [], []
-    for column in columns if wanted else ():
-        if column.marginal:
-            continue
+    mixed, added, notes = [c for c in columns if not c.marginal], [], []
+    if marginal is None:
+        differ = len(mixed) < len(columns) and any(c.link != "identity" for c in columns)
+        mixed = mixed[:1] if differ else []
+    for column in mixed if marginal is not False else ():
         try:
             added.append(averaged(column))
         except NotSupportedError as error:
@@ -153,16 +152,16 @@ def _report(comparison: Comparison) -> Summary:
 
 
 def _models(columns: tuple[Column, ...]) -> tuple[str, ...]:
-    """Formula, family and link: once if all have the same, else column by column."""
-    said = {
-        c.label: ", ".join(t for t in (c.formula, f"{c.family_name} ({c.link} link)") if t)
-        for c in columns
-        if not c.derived
-    }
+    """Formula, family and link: once if all have the same, else for the columns that share them."""
+    said: dict[str, list[str]] = {}
+    for c in columns:
+        if not c.derived:
+            model = ", ".join(t for t in (c.formula, f"{c.family_name} ({c.link} link)") if t)
+            said.setdefault(model, []).append(c.label)
     rows = f"{columns[0].source.nobs} rows"
-    if len(set(said.values())) == 1:
-        return (*set(said.values()), rows)
-    return (*(f"{label}: {text}" for label, text in said.items()), rows)
+    if len(said) == 1:
+        return (*said, rows)
+    return (*(f"{', '.join(labels)}: {model}" for model, labels in said.items()), rows)
 
 
 def _part(rows: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:

@@ -26,7 +26,7 @@ def remarks(columns: list[Column]) -> list[str]:
                 f"{c.mcse[worst]:.2g} ({worst})"
             )
         if c.advice:
-            found.append(f"{c.label} is {c.verdict}: {c.advice}")
+            found.append(f"{c.label}: {c.advice}")
     return found
 
 
@@ -68,7 +68,7 @@ def _integrals(columns: list[Column]) -> list[str]:
     if len(labels) < 2:
         return []
     return [
-        f"The integrals behind the log-likelihoods of {' and '.join(labels.values())} are computed "
+        f"The integrals behind the log-likelihoods of {', '.join(labels.values())} are computed "
         "in different ways: differences between these columns hold approximation error, which is "
         "not evidence for a model"
     ]
