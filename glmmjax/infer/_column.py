@@ -151,8 +151,8 @@ def _estimating_equations(fit: Any) -> Column:
 
 
 def named(columns: list[Column], names: list[str | None]) -> list[Column]:
-    """The columns under names of their own; a label that two share, or a name has, is numbered."""
-    labels = [c.label for c in columns]
+    """The columns under the names given; labels that are shared, or taken by a name, get numbers."""
+    labels = [c.label for c, name in zip(columns, names, strict=True) if not name]
     taken, out = {name for name in names if name}, []
     for column, name in zip(columns, names, strict=True):
         label, k = name or column.label, 0
