@@ -151,7 +151,7 @@ def _estimating_equations(fit: Any) -> Column:
 
 
 def named(columns: list[Column], names: list[str | None]) -> list[Column]:
-    """The columns under the names given; labels that are shared, or taken by a name, get numbers."""
+    """The columns under the names given; labels that are shared, or taken, get numbers."""
     labels = [c.label for c, name in zip(columns, names, strict=True) if not name]
     taken, out = {name for name in names if name}, []
     for column, name in zip(columns, names, strict=True):

@@ -68,9 +68,8 @@ def _integrals(columns: list[Column]) -> list[str]:
     if len(labels) < 2:
         return []
     return [
-        f"The integrals behind the log-likelihoods of {', '.join(labels.values())} are computed "
-        "in different ways: differences between these columns hold approximation error, which is "
-        "not evidence for a model"
+        f"The log-likelihoods of {', '.join(labels.values())} are integrated in different ways: "
+        "differences between them hold approximation error, which is no evidence for a model"
     ]
 
 

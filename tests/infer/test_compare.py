@@ -150,7 +150,7 @@ def test_html_escapes_names(cbpp_fit):
 
 
 def test_different_integrals_are_approximations(cbpp_fit, cbpp_agq_fit, null_fit):
-    said = "log-likelihoods of Laplace, AGQ 25 are computed in different ways"
+    said = "log-likelihoods of Laplace, AGQ 25 are integrated in different ways"
     assert said in str(gj.compare(cbpp_fit, cbpp_agq_fit))
     assert "Notes" not in str(gj.compare(cbpp_fit, null_fit))
 
