@@ -155,6 +155,13 @@ def test_different_integrals_are_approximations(cbpp_fit, cbpp_agq_fit, null_fit
     assert "Notes" not in str(gj.compare(cbpp_fit, null_fit))
 
 
+def test_restricted_likelihoods_are_no_approximations_of_full_ones(cbpp_fit, cbpp_agq_fit):
+    restricted = replace(cbpp_fit, settings=replace(cbpp_fit.settings, reml=True))
+    table = gj.compare(restricted, cbpp_agq_fit)
+    assert list(table.frame) == ["Laplace REML", "AGQ 25"]
+    assert "different ways" not in str(table) and "(REML) and full" in str(table)
+
+
 def test_restricted_likelihoods(sleepstudy, sleepstudy_fit):
     other = gj.lmm("Reaction ~ 1 + (Days | Subject)", sleepstudy)
     assert "models with different fixed effects do not" in str(gj.compare(sleepstudy_fit, other))
