@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "AGQ": "integrate", "Importance": "integrate", "Laplace": "integrate", "marginal": "integrate",
     "marginal_loglik": "integrate", "joint": "model",
-    "anova": "infer._anova", "load": "infer._store", "Fit": "infer",
+    "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .api import lmm as lmm
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
+    from .infer._compare import compare as compare
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
     from .integrate import Importance as Importance

@@ -8,7 +8,7 @@ variance: it errs on the safe side.
 """
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def anova(*fits: "Fit") -> "pd.DataFrame":
     if len(fits) < 2 or not all(isinstance(f, Fit) for f in fits):
         raise DataError("anova compares two or more fits: anova(smaller, larger, ...)")
     for other in fits[1:]:
-        _check_data(fits[0], other)
+        check_data(fits[0], other)
         _check_likelihood(fits[0], other)
     fits = tuple(sorted(fits, key=lambda f: f.df_model))
     loglik = np.array([f.loglik for f in fits])
@@ -69,18 +69,23 @@ def chi2_tail(x: np.ndarray, df: np.ndarray) -> np.ndarray:
     return np.asarray(gammaincc(df / 2, x / 2), float)
 
 
-def _check_data(a: "Fit", b: "Fit") -> None:
-    """The same rows, response and weights, or an error that says which differ."""
+def check_rows(a: Any, b: Any) -> None:
+    """As many rows in both, or an error."""
     if a.nobs != b.nobs:
         raise DataError(
-            f"the fits use {a.nobs} and {b.nobs} rows: a likelihood-ratio test needs the same "
-            "rows in all; drop the rows with missing values first"
+            f"the fits use {a.nobs} and {b.nobs} rows, and only fits to the same rows compare; "
+            "drop the rows with missing values first"
         )
+
+
+def check_data(a: "Fit", b: "Fit") -> None:
+    """The same rows, response and weights, or an error that says which differ."""
+    check_rows(a, b)
     if a.design.y.shape != b.design.y.shape or not np.array_equal(a.design.y, b.design.y):
-        raise DataError("the fits have different responses, so their likelihoods do not compare")
+        raise DataError("the fits have different responses, so they do not compare")
     weights = (a.settings.weights_kind, b.settings.weights_kind)
     if weights[0] != weights[1] or not np.array_equal(a.design.weight, b.design.weight):
-        raise DataError("the fits have different weights, so their likelihoods do not compare")
+        raise DataError("the fits have different weights, so they do not compare")
 
 
 def _check_likelihood(a: "Fit", b: "Fit") -> None:
@@ -89,26 +94,26 @@ def _check_likelihood(a: "Fit", b: "Fit") -> None:
         raise NotSupportedError(
             "one fit is by REML and one by maximum likelihood: refit with reml=False"
         )
-    if a.reml and not _same_fixed_effects(a, b):
+    if a.reml and not same_fixed_effects(a, b):
         raise NotSupportedError(
             "REML likelihoods of models with different fixed effects are not comparable: refit "
             "both with reml=False"
         )
-    if _approximation(a) != _approximation(b):
+    if approximation(a) != approximation(b):
         raise NotSupportedError(
-            f"the likelihoods are approximated differently ({_approximation(a)} and "
-            f"{_approximation(b)}): fit both with the same method= and nodes="
+            f"the likelihoods are approximated differently ({approximation(a)} and "
+            f"{approximation(b)}): fit both with the same method= and nodes="
         )
 
 
-def _approximation(fit: "Fit") -> str:
+def approximation(fit: "Fit") -> str:
     """Which integral was maximised; Laplace's is exact for a Gaussian with identity link."""
     if fit.family.name == "gaussian" and fit.family.link.name == "identity":
         return "exact"
     return fit.settings.label
 
 
-def _same_fixed_effects(a: "Fit", b: "Fit") -> bool:
+def same_fixed_effects(a: "Fit", b: "Fit") -> bool:
     """The same conditional columns; another basis of their span would shift the REML value."""
     first, second = a.design.predictors[0], b.design.predictors[0]
     return first.names == second.names and np.array_equal(first.X, second.X)

@@ -222,6 +222,10 @@ class Fit:
         """Predictions for the rows used, or for new data."""
         return _predict.predict(self, newdata, effects, kind, new_levels, interval)
 
+    def marginal_params(self, level: float = 0.95) -> "pd.DataFrame":
+        """Population-averaged coefficients: estimate, std_error, lower, upper."""
+        return _population.marginal_params(self, level)
+
     @property
     def fitted(self) -> np.ndarray:
         """Conditional means of the rows used (binomial: probabilities)."""
@@ -268,6 +272,7 @@ from . import (  # noqa: E402
     _diagnose,
     _effects,
     _integral,
+    _population,
     _predict,
     _refit,
     _resid,

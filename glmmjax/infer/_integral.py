@@ -73,8 +73,8 @@ def laplace_warning(table: "pd.DataFrame") -> str:
     bad = [i for i in np.argsort(-k) if k[i] > THRESHOLD]
     if not bad:
         return ""
-    groups, levels = table["group"], table["level"]
-    names = [f"{g if isinstance(g, str) else 'unit'} {levels[i]}" for i in bad if (g := groups[i])]
+    groups = table["group"].fillna("unit").to_numpy()
+    names = [f"{groups[i]} {table['level'].to_numpy()[i]}" for i in bad]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return (
         f"Laplace's normal approximation is not good enough for {len(bad)} of {len(table)} units "

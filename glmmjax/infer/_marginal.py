@@ -10,15 +10,18 @@ Gauss-Hermite rule would need hundreds of nodes for s as large as 4 (Trefethen &
 SIAM Review 56).
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from .._errors import NotSupportedError
+from ..estimate import stack, unstack
 from ..families import AbstractFamily, ZeroInflated
 from ._effects import factors_of
 from ._rowwise import Phi, rowwise
+from ._uncertainty import parameter_covariance
 
 if TYPE_CHECKING:
     from ._fit import Fit
@@ -51,22 +54,45 @@ def marginal_mean(
     """
     at = fit if x is None else _moved(fit, x)
     phi, psi = rows.fixed(at), np.asarray(at.estimate.params.psi)
-    s = spread(at, rows, factors_of(at))
-    family = fit.family
-    zero = isinstance(family, ZeroInflated)
-    base = family.base if zero else family
+    s, base = spread(at, rows, factors_of(at)), base_family(fit)
     mu = _average(base, tuple(phi[: len(base.predictors)]), psi, s[:, 0])
     if kind == "link":
         return np.asarray(rowwise(base, "link", (mu,), psi))
-    return mu * _share(phi[-1], s[:, -1]) if zero else mu
+    return mu if base is fit.family else mu * _share(phi[-1], s[:, -1])
+
+
+def marginal_slopes(
+    fit: "Fit", rows: "PredictionRows", kind: str
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n K"]]:
+    """The marginal mean of `kind` on the link scale, and its derivative in every parameter.
+
+    Central differences of the exact mean, a thousandth of a standard error wide; 0 for parameters
+    that count as known.
+    """
+    x, variance = stack(fit.estimate.params), np.diag(parameter_covariance(fit))
+
+    def on_link(x: np.ndarray) -> np.ndarray:
+        value = marginal_mean(fit, rows, kind, x)
+        if kind == "link":
+            return value
+        return rowwise(base_family(fit), "link", (value,), fit.estimate.params.psi)
+
+    G = np.zeros((rows.n, x.size))
+    for k in np.flatnonzero(variance > 0):
+        e = np.zeros(x.size)
+        e[k] = 1e-3 * np.sqrt(variance[k])
+        with np.errstate(invalid="ignore"):  # infinite at an end of the mean's range: no slope
+            G[:, k] = (on_link(x + e) - on_link(x - e)) / (2 * e[k])
+    return on_link(x), G
+
+
+def base_family(fit: "Fit") -> AbstractFamily:
+    """The family of the conditional mean, whose link all intervals are computed on."""
+    return fit.family.base if isinstance(fit.family, ZeroInflated) else fit.family
 
 
 def _moved(fit: "Fit", x: np.ndarray) -> "Fit":
     """The fit with other parameters."""
-    from dataclasses import replace
-
-    from ..estimate import unstack
-
     return replace(fit, estimate=replace(fit.estimate, params=unstack(fit.model, x)))
 
 

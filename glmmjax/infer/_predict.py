@@ -6,10 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError
-from ..estimate import stack
-from ..families import AbstractFamily, ZeroInflated
+from ..families import ZeroInflated
 from ._effects import group_modes
-from ._marginal import marginal_mean
+from ._marginal import base_family, marginal_mean, marginal_slopes
 from ._rows import NEW_LEVELS, PredictionRows, fitted_rows, new_rows
 from ._rowwise import rowwise
 from ._tables import quantile
@@ -112,15 +111,10 @@ def _root(variance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(variance, 0.0))
 
 
-def _base(fit: "Fit") -> AbstractFamily:
-    """The family whose link all intervals are computed on."""
-    return fit.family.base if isinstance(fit.family, ZeroInflated) else fit.family
-
-
 def _on_response(fit: "Fit", eta: np.ndarray, se: np.ndarray, half_width: float) -> Any:
     """The frame of `eta` mapped by the inverse link, which may be decreasing."""
     frame = _frame(eta, se, half_width).drop(columns="se")
-    base, rest = _base(fit), np.zeros_like(eta)
+    base, rest = base_family(fit), np.zeros_like(eta)
     for column in frame:
         phi = [frame[column].to_numpy(), *(rest for _ in base.predictors[1:])]
         frame[column] = rowwise(base, "mean", tuple(phi), fit.estimate.params.psi)
@@ -130,21 +124,9 @@ def _on_response(fit: "Fit", eta: np.ndarray, se: np.ndarray, half_width: float)
 
 
 def _marginal_interval(fit: "Fit", rows: PredictionRows, kind: str, half_width: float) -> Any:
-    """Delta method on the link scale; derivatives by central differences of the exact mean."""
-    x, C = stack(fit.estimate.params), parameter_covariance(fit)
-
-    def on_link(x: np.ndarray) -> np.ndarray:
-        value = marginal_mean(fit, rows, kind, x)
-        if kind == "link":
-            return value
-        return rowwise(_base(fit), "link", (value,), fit.estimate.params.psi)
-
-    G = np.zeros((rows.n, x.size))
-    for k in np.flatnonzero(np.diag(C) > 0):
-        e = np.zeros(x.size)
-        e[k] = 1e-3 * np.sqrt(C[k, k])
-        G[:, k] = (on_link(x + e) - on_link(x - e)) / (2 * e[k])
-    eta, se = on_link(x), _root(np.einsum("nk,kl,nl->n", G, C, G))
+    """Delta method on the link scale."""
+    eta, G = marginal_slopes(fit, rows, kind)
+    se = _root(np.einsum("nk,kl,nl->n", G, parameter_covariance(fit), G))
     if kind == "link":
         return _frame(eta, se, half_width)
     return _on_response(fit, eta, se, half_width)

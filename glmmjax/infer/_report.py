@@ -55,7 +55,7 @@ def _text(block: Lines | Table) -> str:
 
 def table_text(table: Table, indent: str = "  ") -> str:
     """The table's columns padded to one width."""
-    cells = [table.header, *(tuple(map(_visible, row)) for row in table.rows)]
+    cells = [tuple(map(_visible, row)) for row in (table.header, *table.rows)]
     widths = [max(len(row[j]) for row in cells) for j in range(len(table.header))]
     lines = []
     for row in cells:
@@ -63,7 +63,7 @@ def table_text(table: Table, indent: str = "  ") -> str:
             f"{cell:<{width}}" if j < table.left else f"{cell:>{width}}"
             for j, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        lines.append(indent + "  ".join(padded).rstrip())
+        lines.append((indent + "  ".join(padded)).rstrip())
     return "\n".join(lines)
 
 
