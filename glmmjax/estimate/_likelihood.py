@@ -15,9 +15,12 @@ from ..model import Data, Model, Params
 from ..numeric import fast_jit
 from ._assess import assess, total_error
 from ._base import SMALL, AbstractEstimator, Estimate, Options
-from ._coordinates import Start, find_start, flat_rows, stack, unstack
+from ._coordinates import Start, find_start, flat_rows, restart, stack, unstack
 from ._reml import coefficient_covariance
 from ._search import descend, optimise, status
+
+# Density evaluations of one call from which a search starts where Laplace's ends.
+EXPENSIVE = 500_000
 
 
 @lru_cache(maxsize=64)
@@ -158,7 +161,8 @@ class MaximumLikelihood(AbstractEstimator):
         """
         self.check(model, data)
         began = time.perf_counter()
-        start = find_start(model, data) if start is None else start
+        if start is None:
+            start = self._start(model, data, init, options)
         x0 = stack(start.params if init is None else init)
         objective = MarginalObjective(model, data, self.integrator, key)
         objective.begin(x0, start.mode)
@@ -187,6 +191,20 @@ class MaximumLikelihood(AbstractEstimator):
             status(best), best.gradient, best.min_eigenvalue, code,
             best.evaluations, best.iterations, {"search": time.perf_counter() - began}, error,
         )  # fmt: skip
+
+    def _start(self, model: Model, data: Data, init: Params | None, options: Options) -> Start:
+        """Where Laplace's approximation ends, if an evaluation costs so much more than its own that
+        the evaluations saved are worth another program.
+        """
+        start = find_start(model, data)
+        rows = sum(b.weight.size for b in data.buckets)
+        if init is not None or rows * self.integrator.cost(model, data) < EXPENSIVE:
+            return start
+        quick = Options(options.tol, options.max_evaluations)
+        first = MaximumLikelihood(Laplace()).fit(model, data, options=quick, start=start)
+        if not first.converged:
+            return start
+        return restart(model, first.params, first.cov, start, first.mode)
 
 
 def _feasible(objective: MarginalObjective, x0: np.ndarray) -> np.ndarray:
