@@ -183,13 +183,16 @@ class MaximumLikelihood(AbstractEstimator):
             cov = coefficient_covariance(
                 objective.coefficients, model, unstack(model, x), data, mode, best.x, cov
             )
-        params, error = unstack(model, x), 0.0
+        params, error, details = unstack(model, x), 0.0, {}
         if isinstance(self.integrator, Importance):
-            error = total_error(assess(self.integrator, model, params, data, mode, key))
+            found = assess(self.integrator, model, params, data, mode, key)
+            error = total_error(found)
+            details["pareto_k"] = np.concatenate([a.pareto_k for a in found])
         return Estimate(
             params, -best.value, cov, best.pinned, mode, start, best.converged,
             status(best), best.gradient, best.min_eigenvalue, code,
-            best.evaluations, best.iterations, {"search": time.perf_counter() - began}, error,
+            best.evaluations, best.iterations, {"search": time.perf_counter() - began},
+            loglik_se=error, details=details,
         )  # fmt: skip
 
     def _start(self, model: Model, data: Data, init: Params | None, options: Options) -> Start:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..numeric import MESSAGES
+from ..numeric import MESSAGES, THRESHOLD
 from . import _numbers, _separation
 
 if TYPE_CHECKING:
@@ -139,6 +139,11 @@ def _doubts(fit: "Fit") -> tuple[str, ...]:
         found.append(
             f"The search stopped {e.gradient:.1g} standard errors from the maximum; refit with "
             "start= from this fit, or rescale columns"
+        )
+    if (k := float(np.max(e.details.get("pareto_k", 0.0)))) > THRESHOLD:
+        found.append(
+            f"Importance ratios of some unit have too heavy a tail (Pareto k {k:.2f}) for their mean "
+            "to be trusted; use proposal='t', more draws, or method='agq'"
         )
     if 0 < e.min_eigenvalue < EIGENVALUE:
         found.append(

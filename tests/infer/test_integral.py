@@ -1,6 +1,7 @@
 """Where Laplace's normal approximation is not good enough: the table, the warning, the error."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,3 +91,11 @@ def test_importance_sampling_on_cbpp(cbpp, cbpp_agq_fit):
     np.testing.assert_allclose(fit.bse, cbpp_agq_fit.bse, rtol=1e-3)
     assert fit.diagnostics.verdict == "ok"
     assert "importance sampling with 1024 draws" in str(fit.summary())
+
+
+def test_ratios_with_heavy_tails_make_a_fit_suspect(cbpp_fit):
+    estimate = replace(cbpp_fit.estimate, details={"pareto_k": np.array([-np.inf, 0.2, 0.83])})
+    found = replace(cbpp_fit, estimate=estimate).diagnostics
+    assert found.verdict == "suspect" and "Pareto k 0.83" in found.advice
+    estimate = replace(cbpp_fit.estimate, details={"pareto_k": np.array([-np.inf, 0.2, 0.6])})
+    assert replace(cbpp_fit, estimate=estimate).diagnostics.verdict == "ok"
