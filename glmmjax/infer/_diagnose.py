@@ -142,8 +142,8 @@ def _doubts(fit: "Fit") -> tuple[str, ...]:
         )
     if (k := float(np.max(e.details.get("pareto_k", 0.0)))) > THRESHOLD:
         found.append(
-            f"Importance ratios of some unit have too heavy a tail (Pareto k {k:.2f}) for their mean "
-            "to be trusted; use proposal='t', more draws, or method='agq'"
+            f"Importance ratios of some unit have too heavy a tail (Pareto k {k:.2f}) for their "
+            "mean to be trusted; use proposal='t', more draws, or method='agq'"
         )
     if 0 < e.min_eigenvalue < EIGENVALUE:
         found.append(
