@@ -14,7 +14,7 @@ _HOME = {
     "AGQ": "integrate", "Laplace": "integrate", "marginal": "integrate",
     "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "load": "infer._store", "Fit": "infer",
-    "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
+    "gee": "estimating", "GEEFit": "infer._gee", "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ConvergenceWarning": "_errors", "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
     "NotSupportedError": "_errors", "PrecisionError": "_errors", "PrecisionWarning": "_errors",
@@ -56,8 +56,10 @@ if TYPE_CHECKING:
     from .api import build as build
     from .api import glmm as glmm
     from .api import lmm as lmm
+    from .estimating import gee as gee
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
+    from .infer._gee import GEEFit as GEEFit
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
     from .integrate import Laplace as Laplace

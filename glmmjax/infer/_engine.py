@@ -54,6 +54,10 @@ def resolve_method(method: Any, nodes: int | None, reml: bool) -> AbstractIntegr
     return method
 
 
+def method_name(integrator: AbstractIntegrator) -> str:
+    return "agq" if isinstance(integrator, AGQ) else "laplace"
+
+
 def is_linear(family: AbstractFamily, dispformula: str | None, integrator: Any) -> bool:
     """Does the exact Gaussian likelihood apply?"""
     return (
@@ -83,6 +87,11 @@ def fit_design(
     seconds: dict[str, float] | None = None,
 ) -> Fit:
     """Fit a design. Raises `NotSupportedError` where the integrator does not apply."""
+    if not family.has_density:
+        raise NotSupportedError(
+            f"family {family.name} has no likelihood, so method={method_name(integrator)!r} does not "
+            'apply: use gj.gee(..., groups=...) or method="pql"'
+        )
     linear = is_linear(family, dispformula, integrator)
     precision = design.weights_kind == "precision"
     if precision and not linear:
