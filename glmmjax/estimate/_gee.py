@@ -117,9 +117,10 @@ class Equations:
         return standardise(self.family, predictor(self.family, beta, rows), rows)
 
     def whitened(self, D: Array, r: Array, factor: Any, rows: Observed, place: Place) -> Array:
-        """[D~ r~] (r, ..., P + 1)."""
+        """[D~ r~] (r, k, P + 1), k = 1 but for ordinal responses."""
         both = jnp.concatenate([D, r[..., None]], axis=-1)
-        return self.working.whiten(factor, like(jnp.sqrt(rows.weight), both) * both, place)
+        e = self.working.whiten(factor, like(jnp.sqrt(rows.weight), both) * both, place)
+        return e.reshape(len(e), -1, e.shape[-1])
 
     def one_pass(self, problem: Problem, beta: Array, alpha: Array) -> Pass:
         """Add up the blocks."""
@@ -223,7 +224,8 @@ class Equations:
 
         def block(total: Array, xs: Any) -> tuple[Array, None]:
             e = self.whitened(*self.standardised(xs[0], beta)[:2], factor, *xs)
-            return total + cross(self.per_cluster(e[..., :-1] * e[..., -1:], xs[1])), None
+            U = jnp.einsum("rkp,rk->rp", e[..., :-1], e[..., -1])
+            return total + cross(self.per_cluster(U, xs[1])), None
 
         zero = jnp.zeros((len(beta),) * 2)
         return jax.lax.scan(block, zero, (problem.rows, problem.place))[0]
@@ -238,9 +240,9 @@ class Equations:
         def block(total: Array, xs: Any) -> tuple[Array, None]:
             e = self.whitened(*self.standardised(xs[0], beta)[:2], factor, *xs)
             D = jax.scipy.linalg.solve_triangular(C, flat(e[..., :-1]).T, lower=True).T
-            D = D.reshape(*e.shape[:-1], -1)
-            U = self.per_cluster(D * e[..., -1:], xs[1])
-            S = self.per_cluster(D[..., :, None] * D[..., None, :], xs[1])
+            D = D.reshape(e[..., :-1].shape)
+            U = self.per_cluster(jnp.einsum("rkp,rk->rp", D, e[..., -1]), xs[1])
+            S = self.per_cluster(jnp.einsum("rkp,rkq->rpq", D, D), xs[1])
             values, vectors = jnp.linalg.eigh(S)
             turned = jnp.einsum("cpk,cp->ck", vectors, U) * (1.0 - values) ** -power
             return total + cross(jnp.einsum("cpk,ck->cp", vectors, turned) @ C.T), None
@@ -248,10 +250,8 @@ class Equations:
         zero = jnp.zeros((len(beta),) * 2)
         return jax.lax.scan(block, zero, (problem.rows, problem.place))[0]
 
-    def per_cluster(self, x: Float[Array, "r *k c"], place: Place) -> Float[Array, "s c"]:
-        """Sums over each cluster's rows (and categories); the padding's own sum is left out."""
-        streams = tuple(range(1, x.ndim - (2 if x.ndim == 4 else 1)))
-        x = jnp.sum(x, axis=streams) if streams else x
+    def per_cluster(self, x: Float[Array, "r *c"], place: Place) -> Float[Array, "s *c"]:
+        """Sums over each cluster's rows; the padding's own sum is left out."""
         return jax.ops.segment_sum(x, place.segment, self.segments + 1, indices_are_sorted=True)[:-1]
 
 
