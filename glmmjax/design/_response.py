@@ -79,7 +79,7 @@ def _numbers(expression: Expression, family: str, evaluator: Evaluator) -> np.nd
         raise DataError(f"the response {expression.text} holds text; family {family} needs numbers")
     if isinstance(value, Block):
         raise DataError(f"the response {expression.text} has several columns")
-    return value.values
+    return value.values.copy()
 
 
 def _zero_one(expression: Expression, evaluator: Evaluator, whole: bool) -> np.ndarray:

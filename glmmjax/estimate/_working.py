@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
     segment: Int[Array, "r"]
     position: Int[Array, "r"]
-    size: Float[Array, "r"]
+    size: Int[Array, "r"]
     time: Float[Array, "r"] | None = None
     code: Int[Array, "r"] | None = None
     pattern: Int[Array, "r"] | None = None

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -43,7 +42,7 @@ def setup(
     assert groups is not None
     streams = family.cuts if isinstance(family, Cumulative) else 1
     width = (design.predictors[0].X.shape[1] + streams) ** 2 * streams
-    capacity = min(max(CAPACITY // width, 1 << 10), 1 << 15)
+    capacity = min(max(CAPACITY // width, 1 << 10), 1 << 14)
     blocks = block_rows(groups.codes, order, capacity)
     working = found.working
     if isinstance(working, Exchangeable):
@@ -58,7 +57,7 @@ def setup(
         np.float64(tol),
         np.int32(max_iterations),
     )
-    problem, setting = jax.tree.map(jnp.asarray, (problem, setting))
+    problem, setting = jax.tree.map(jax.device_put, (problem, setting))
     return Equations(family, working, blocks.segments), problem, setting
 
 
@@ -66,16 +65,17 @@ def _observed(design: Design, family: Any, blocks: Blocks) -> Observed:
     y, trials = response(design)
     cond = design.predictors[0]
     if isinstance(family, Cumulative):
-        eta = np.zeros(1)
+        eta = None
     else:
         mean = family.start_mean(design.y)
         eta = rowwise(family, "link", (mean,), np.zeros(0))
         if not np.all(np.isfinite(eta)):
             raise DataError(f"link {family.link.name} has no value at the responses' starting means")
+    weight = blocks.take(design.weight)
     return Observed(
         blocks.take(cond.X), blocks.take(y), blocks.take(cond.offset),
-        blocks.take(design.weight) * blocks.real,
-        np.zeros(blocks.real.shape) if isinstance(family, Cumulative) else blocks.take(eta),
+        np.multiply(weight, blocks.real, out=weight),
+        np.zeros((len(blocks.real), 1)) if eta is None else blocks.take(eta),
         None if trials is None else blocks.take(trials),
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ def _place(found: Structure, codes: np.ndarray, blocks: Blocks) -> Place:
 
     pattern = None if found.pattern is None else blocks.take(found.pattern[codes])
     return Place(
-        blocks.segment, blocks.position, blocks.size.astype(float), rows(found.time),
+        blocks.segment, blocks.position, blocks.size, rows(found.time),
         rows(found.code), pattern,
     )  # fmt: skip
 
