@@ -47,7 +47,7 @@ def predictor(
     if not isinstance(family, Cumulative):
         return rows.offset + rows.X @ beta
     k = family.cuts
-    return beta[:k] - (rows.offset + rows.X @ beta[k:])[:, None]
+    return beta[None, :k] - (rows.offset + rows.X @ beta[k:])[:, None]
 
 
 def standardise(
@@ -69,7 +69,7 @@ def standardise(
 def _cumulative(family: Cumulative, eta: Float[Array, "r k"], rows: Observed) -> Standardised:
     mu, slope = jax.jvp(family.link.inverse, (eta,), (jnp.ones_like(eta),))
     k = eta.shape[1]
-    r = (rows.y[:, None] <= jnp.arange(k)) - mu
+    r = (rows.y[:, None] <= jnp.arange(k)[None]) - mu
     own = jnp.eye(k)
     x = jnp.broadcast_to(-rows.X[:, None, :], (*eta.shape, rows.X.shape[1]))
     D = slope[..., None] * jnp.concatenate([jnp.broadcast_to(own, (*eta.shape, k)), x], axis=-1)

@@ -199,10 +199,10 @@ class Table(AbstractWorking):
         if self.num_alpha:
             R = R + jnp.where(cell >= 0, alpha[jnp.maximum(cell, 0)], 0.0)
         both = (codes >= 0)[:, :, None] & (codes >= 0)[:, None, :]
-        eye = jnp.eye(codes.shape[1])
+        eye = jnp.broadcast_to(jnp.eye(codes.shape[1]), both.shape)
         R = jnp.where(both, R[codes[:, :, None], codes[:, None, :]], eye)
         L = jnp.linalg.cholesky(R, symmetrize_input=False)
-        return jax.scipy.linalg.solve_triangular(L, jnp.broadcast_to(eye, L.shape), lower=True)
+        return jax.scipy.linalg.solve_triangular(L, eye, lower=True)
 
     def whiten(self, factor: Any, rows: Rows, place: Place) -> Rows:
         def lag(k: Any, e: Array) -> Array:

@@ -19,6 +19,7 @@ from ._gee_times import Structure
 from ._rowwise import rowwise
 
 CAPACITY = 1 << 22  # numbers in the largest array of a block: rows x columns squared
+SMALLEST, LARGEST = 1 << 10, 1 << 14  # rows of a block
 
 
 def response(design: Design) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"] | None]:
@@ -42,7 +43,7 @@ def setup(
     assert groups is not None
     streams = family.cuts if isinstance(family, Cumulative) else 1
     width = (design.predictors[0].X.shape[1] + streams) ** 2 * streams
-    capacity = min(max(CAPACITY // width, 1 << 10), 1 << 14)
+    capacity = min(max(CAPACITY // width, SMALLEST), LARGEST)
     blocks = block_rows(groups.codes, order, capacity)
     working = found.working
     if isinstance(working, Exchangeable):
