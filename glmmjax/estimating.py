@@ -156,8 +156,8 @@ def _refuse_bars(formula: str) -> None:
     if bars:
         group = ":".join(bars[0].group)
         raise FormulaError(
-            f"gee has no random effects, so the formula may not have bars; drop (... | {group}) and "
-            f"give groups={group!r}, or use gj.glmm for a conditional model"
+            f"gee has no random effects, so the formula may not have bars; drop (... | {group}) "
+            f"and give groups={group!r}, or use gj.glmm for a conditional model"
         )
 
 
@@ -165,10 +165,10 @@ def _ready(design: Design, family: Any) -> tuple[Design, Any, tuple[str, ...]]:
     """Checks that need the data, and the names of the coefficients."""
     if design.groups is None:
         raise DataError("groups= is needed: the column that says which rows belong together")
-    if len(design.groups.levels) < 2:
+    levels = design.groups.levels
+    if len(levels) == 1:
         raise DataError(
-            f"groups= has one cluster only ({design.groups.levels[0]}); robust standard errors "
-            "need many"
+            f"groups= has one cluster only ({levels[0]}); robust standard errors need many"
         )
     if not isinstance(family, families.Cumulative):
         if not design.predictors[0].names:

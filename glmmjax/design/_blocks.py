@@ -56,9 +56,7 @@ def sort_rows(
     return np.lexsort((time, codes))
 
 
-def block_rows(
-    codes: Int[np.ndarray, "n"], order: Int[np.ndarray, "n"], capacity: int
-) -> Blocks:
+def block_rows(codes: Int[np.ndarray, "n"], order: Int[np.ndarray, "n"], capacity: int) -> Blocks:
     """Fill blocks of `capacity` rows (or of the largest cluster) with whole clusters in turn."""
     n, sizes = len(codes), np.bincount(codes)
     ends = np.cumsum(sizes)

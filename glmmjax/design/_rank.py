@@ -35,9 +35,14 @@ def independent_columns(X: Float[np.ndarray, "n P"]) -> list[int]:
 
 
 def _triangle(X: Float[np.ndarray, "n P"]) -> Float[np.ndarray, "k P"]:
-    """R of X = Q R. Long X goes block by block: stacked blocks' R have the R of the whole, and LAPACK
-    then copies one block at a time.
+    """R of X = Q R, block by block: the blocks' R, stacked, have the R of the whole.
+
+    LAPACK then copies one block of X at a time.
     """
     block = max(BLOCK // X.shape[1], X.shape[1])
-    parts = [np.linalg.qr(X[i : i + block], mode="r") for i in range(0, len(X), block)]
-    return parts[0] if len(parts) == 1 else np.linalg.qr(np.concatenate(parts), mode="r")
+    parts = [_r(X[i : i + block]) for i in range(0, len(X), block)]
+    return parts[0] if len(parts) == 1 else _r(np.concatenate(parts))
+
+
+def _r(X: np.ndarray) -> np.ndarray:
+    return np.asarray(np.linalg.qr(X, mode="r"))

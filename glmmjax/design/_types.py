@@ -46,7 +46,8 @@ class Design:
     `rows` are the numbers (from 0) of the rows which were kept; `notes` say what was changed, in
     sentences for the user; `recipe` makes the same columns from new data. `groups` and `time` are
     the arguments of those names, for methods that need to know which rows belong together and in
-    which order; `categories` are the levels, in order, of an ordinal response, whose y counts from 0.
+    which order; `categories` are the levels of an ordinal response, lowest first, and y counts them
+    from 0.
     """
 
     y: Float[np.ndarray, "n *trials"]

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .._typing import AnyArray
 from ..numeric import fast_jit
 from ._standardised import Observed, Standardised, predictor, standardise
 from ._working import AbstractWorking, Moments, Place, Shared, dot, like
@@ -61,11 +62,11 @@ class Setting(NamedTuple):
     rows or more); `rows`: for "gee"'s degrees of freedom.
     """
 
-    scale: Float[Array, ""]
-    rows: Float[Array, ""]
-    clusters: Float[Array, "2"]
-    tol: Float[Array, ""]
-    max_iterations: Int[Array, ""]
+    scale: Float[AnyArray, ""]
+    rows: Float[AnyArray, ""]
+    clusters: Float[AnyArray, "2"]
+    tol: Float[AnyArray, ""]
+    max_iterations: Int[AnyArray, ""]
 
 
 class Pass(NamedTuple):
@@ -130,7 +131,9 @@ class Equations:
             D, r, inside = self.standardised(rows, beta)
             e = self.whitened(D, r, factor, rows, place)
             w, rr = rows.weight, dot(r, r)
-            squares = jnp.stack([w @ rr, r.size / w.size * jnp.sum(w), jnp.sum(w * rr / place.size)])
+            squares = jnp.stack(
+                [w @ rr, r.size / w.size * jnp.sum(w), jnp.sum(w * rr / place.size)]
+            )
             pairs = self.working.sums(alpha, r, w, place, problem.shared)
             return Pass(cross(e), squares, pairs, inside)
 
@@ -252,7 +255,9 @@ class Equations:
 
     def per_cluster(self, x: Float[Array, "r *c"], place: Place) -> Float[Array, "s *c"]:
         """Sums over each cluster's rows; the padding's own sum is left out."""
-        return jax.ops.segment_sum(x, place.segment, self.segments + 1, indices_are_sorted=True)[:-1]
+        return jax.ops.segment_sum(x, place.segment, self.segments + 1, indices_are_sorted=True)[
+            :-1
+        ]
 
 
 def flat(x: Float[Array, "r *k c"]) -> Float[Array, "n c"]:

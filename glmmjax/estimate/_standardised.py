@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._typing import AnyArray
 from ..families import AbstractFamily, Cumulative
 
 
@@ -29,12 +30,12 @@ class Observed(NamedTuple):
     `eta` are the predictors that the first step linearises at (not used if ordinal).
     """
 
-    X: Float[Array, "r P"]
-    y: Float[Array, "r"]
-    offset: Float[Array, "r"]
-    weight: Float[Array, "r"]
-    eta: Float[Array, "r"]
-    trials: Float[Array, "r"] | None = None
+    X: Float[AnyArray, "r P"]
+    y: Float[AnyArray, "r"]
+    offset: Float[AnyArray, "r"]
+    weight: Float[AnyArray, "r"]
+    eta: Float[AnyArray, "r"]
+    trials: Float[AnyArray, "r"] | None = None
 
 
 Standardised = tuple[Float[Array, "r *k P"], Float[Array, "r *k"], Bool[Array, ""]]

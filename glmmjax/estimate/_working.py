@@ -34,6 +34,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._typing import AnyArray
+
 
 class Place(NamedTuple):
     """Where the rows of a block stand; what a structure does not need is None.
@@ -42,12 +44,12 @@ class Place(NamedTuple):
     the distinct times; `pattern` the sets of times that clusters have.
     """
 
-    segment: Int[Array, "r"]
-    position: Int[Array, "r"]
-    size: Int[Array, "r"]
-    time: Float[Array, "r"] | None = None
-    code: Int[Array, "r"] | None = None
-    pattern: Int[Array, "r"] | None = None
+    segment: Int[AnyArray, "r"]
+    position: Int[AnyArray, "r"]
+    size: Int[AnyArray, "r"]
+    time: Float[AnyArray, "r"] | None = None
+    code: Int[AnyArray, "r"] | None = None
+    pattern: Int[AnyArray, "r"] | None = None
 
 
 class Shared(NamedTuple):
@@ -55,10 +57,10 @@ class Shared(NamedTuple):
     of R is `base`; `codes` (K, M) the times of each pattern, -1 beyond its end.
     """
 
-    longest: Int[Array, ""]  # rows of the largest cluster
-    cell: Int[Array, "T T"] | None = None
-    base: Float[Array, "T T"] | None = None
-    codes: Int[Array, "K M"] | None = None
+    longest: Int[AnyArray, ""]  # rows of the largest cluster
+    cell: Int[AnyArray, "T T"] | None = None
+    base: Float[AnyArray, "T T"] | None = None
+    codes: Int[AnyArray, "K M"] | None = None
 
 
 class Moments(NamedTuple):
@@ -196,7 +198,7 @@ class Table(AbstractWorking):
         codes, cell, base = shared.codes, shared.cell, shared.base
         assert codes is not None and base is not None
         R = base
-        if self.num_alpha:
+        if cell is not None:
             R = R + jnp.where(cell >= 0, alpha[jnp.maximum(cell, 0)], 0.0)
         both = (codes >= 0)[:, :, None] & (codes >= 0)[:, None, :]
         eye = jnp.broadcast_to(jnp.eye(codes.shape[1]), both.shape)
@@ -231,9 +233,7 @@ class Table(AbstractWorking):
         if self.by_lag and self.convention == "gee":
             v = v / jnp.maximum(place.size - k, 1.0)
         z = v * dot(r, back(r, k))
-        return tuple(
-            jax.ops.segment_sum(x, at, self.num_alpha + 1) for x in (z, v * streams(r))
-        )
+        return tuple(jax.ops.segment_sum(x, at, self.num_alpha + 1) for x in (z, v * streams(r)))
 
     def target(self, alpha: Alpha, sums: Sums, moments: Moments) -> Alpha:
         if not self.num_alpha:

@@ -42,7 +42,9 @@ class Quasi(AbstractFamily):
 
     def __check_init__(self) -> None:
         if self.function not in VARIANCES:
-            raise DataError(f"unknown variance {self.function!r}{nearest(self.function, VARIANCES)}")
+            raise DataError(
+                f"unknown variance {self.function!r}{nearest(self.function, VARIANCES)}"
+            )
 
     @property
     def support(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -89,8 +89,8 @@ def fit_design(
     """Fit a design. Raises `NotSupportedError` where the integrator does not apply."""
     if not family.has_density:
         raise NotSupportedError(
-            f"family {family.name} has no likelihood, so method={method_name(integrator)!r} does not "
-            'apply: use gj.gee(..., groups=...) or method="pql"'
+            f"family {family.name} has no likelihood, so method={method_name(integrator)!r} does "
+            'not apply: use gj.gee(..., groups=...) or method="pql"'
         )
     linear = is_linear(family, dispformula, integrator)
     precision = design.weights_kind == "precision"

@@ -153,7 +153,7 @@ class GEEFit:
         return self.predict()
 
     def resid(self, kind: str = "response") -> np.ndarray:
-        """"response" y - mu, or "pearson", over sqrt(V(mu) / (w trials)), without the scale.
+        """Residuals: "response" y - mu; "pearson" over sqrt(V(mu) / (w trials)), without the scale.
 
         Ordinal: (n, K - 1), of the indicators y <= k; Pearson ones are uncorrelated in a row.
         """

@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError, NotSupportedError
 from ..estimate._gee import Solution, programs, solve
-from ..estimate._working import AutoRegressive, Exchangeable, Independence, Table
+from ..estimate._working import AutoRegressive, Independence, Table
 from ..families import Cumulative
 from ._fit import double_precision
 from ._gee_setup import response
@@ -158,7 +157,6 @@ def _independence(fit: "GEEFit") -> Solution:
 def wald_test(fit: "GEEFit", hypothesis: Any) -> "pd.Series":
     """(L b)' (L V L')^-1 (L b), chi-squared with rank(L) degrees of freedom."""
     import pandas as pd
-
     from scipy.special import chdtrc
 
     L = contrast_matrix(fit.names, hypothesis)

@@ -46,9 +46,7 @@ def mean(fit: "GEEFit", eta: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     return rowwise(fit.family, "mean", (eta,), NO_SHAPE)  # pyright: ignore[reportArgumentType]
 
 
-def _with_interval(
-    fit: "GEEFit", X: np.ndarray, eta: np.ndarray, kind: str, level: float
-) -> Any:
+def _with_interval(fit: "GEEFit", X: np.ndarray, eta: np.ndarray, kind: str, level: float) -> Any:
     import pandas as pd
 
     from ._gee_numbers import covariance, quantile

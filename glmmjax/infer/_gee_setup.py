@@ -1,4 +1,4 @@
-"""From a design to the arrays of `estimate._gee`: rows in blocks of whole clusters, and settings."""
+"""From a design to the arrays of `estimate._gee`: rows in blocks of whole clusters."""
 
 import math
 from dataclasses import replace
@@ -50,7 +50,9 @@ def setup(
         working = replace(working, segments=blocks.segments)
     sizes = np.bincount(groups.codes)
     shared = Shared(np.int32(sizes.max()), found.cell, found.base, found.codes)
-    problem = Problem(_observed(design, family, blocks), _place(found, groups.codes, blocks), shared)
+    problem = Problem(
+        _observed(design, family, blocks), _place(found, groups.codes, blocks), shared
+    )
     setting = Setting(
         np.float64(math.nan if scale is None else scale),
         np.float64(len(groups.codes) * streams),
@@ -71,7 +73,9 @@ def _observed(design: Design, family: Any, blocks: Blocks) -> Observed:
         mean = family.start_mean(design.y)
         eta = rowwise(family, "link", (mean,), np.zeros(0))
         if not np.all(np.isfinite(eta)):
-            raise DataError(f"link {family.link.name} has no value at the responses' starting means")
+            raise DataError(
+                f"link {family.link.name} has no value at the responses' starting means"
+            )
     weight = blocks.take(design.weight)
     return Observed(
         blocks.take(cond.X), blocks.take(y), blocks.take(cond.offset),

@@ -60,7 +60,9 @@ def summary(fit: "GEEFit") -> Summary:
     ]
     if fit.design.notes:
         blocks.append(Lines("Notes", tuple(f"  {note}" for note in fit.design.notes)))
-    return Summary(title(fit), tuple(b for b in blocks if not (isinstance(b, Table) and not b.rows)))
+    return Summary(
+        title(fit), tuple(b for b in blocks if not (isinstance(b, Table) and not b.rows))
+    )
 
 
 def _criteria(fit: "GEEFit") -> str:

@@ -67,8 +67,8 @@ def structure(
         return Structure(Exchangeable(convention=convention), np.zeros(1), ("alpha",))
     if time is None:
         raise DataError(
-            f"corr={name!r} depends on how far rows of a group are apart: give time= (a column), or "
-            'time="rows" if the rows of each group stand in order, one step apart'
+            f"corr={name!r} depends on how far rows of a group are apart: give time= (a column), "
+            'or time="rows" if the rows of each group stand in order, one step apart'
         )
     if name == "ar1":
         return _autoregressive(convention, groups, time, order)
@@ -115,9 +115,7 @@ def _autoregressive(
     steps = (time - time.min()) / unit
     working = AutoRegressive(convention=convention, signed=signed)
     start = np.zeros(1) if signed else np.full(1, 0.5)
-    return Structure(
-        working, start, ("alpha",), np.rint(steps) if signed else steps, unit=unit
-    )
+    return Structure(working, start, ("alpha",), np.rint(steps) if signed else steps, unit=unit)
 
 
 def _table(

@@ -38,8 +38,9 @@ def rowwise(
     """`family.method([y,] phi, psi)` over n rows, as NumPy.
 
     Rows are padded to one of few lengths (by the last row), so that predictions for 50 rows and
-    for 53 share a program. `method` may also be "link" or "unit_variance", of phi[0]; and "link_of_mean": the link
-    of the mean and its derivative in every predictor (n, p), more than phi[0] under inflation.
+    for 53 share a program. `method` may also be "link" or "unit_variance", of phi[0]; and
+    "link_of_mean": the link of the mean and its derivative in every predictor (n, p), more than
+    phi[0] under inflation.
     """
     n = len(phi[0])
     gap = round_size(n) - n

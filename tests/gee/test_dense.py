@@ -4,10 +4,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from helpers.marks import slow
 from scipy.linalg import sqrtm
 
 import glmmjax as gj
-from helpers.marks import slow
 
 FAMILIES = {
     "gaussian": (lambda eta: eta, lambda mu: 1 + 0 * mu, lambda mu: 1 + 0 * mu),
@@ -39,7 +39,8 @@ def data(family: str, irregular: bool) -> dict:
         "gamma": np.exp(eta) * rng.gamma(3, 1 / 3, len(g)),
     }[family]
     mixed = rng.permutation(len(g))  # rows in no order at all
-    columns = dict(y=y, x=x, g=g, t=time, o=0.2 * rng.normal(size=len(g)), w=rng.choice([0.5, 1, 2], len(g)))
+    offset, weight = 0.2 * rng.normal(size=len(g)), rng.choice([0.5, 1, 2], len(g))
+    columns = {"y": y, "x": x, "g": g, "t": time, "o": offset, "w": weight}
     return {name: values[mixed] for name, values in columns.items()}
 
 
@@ -81,11 +82,12 @@ def written_out(family: str, corr: str) -> dict:
         mu = inverse(X @ fit.params.to_numpy() + d["o"][at])
         R = correlation(fit, corr, d["t"][at])
         root = np.diag(np.sqrt(variance(mu) / d["w"][at]))
+        Vi, z = np.linalg.inv(root @ R @ root), (d["y"][at] - mu) / np.sqrt(variance(mu))
         clusters.append(
-            dict(
-                D=slope(mu)[:, None] * X, Vi=np.linalg.inv(root @ R @ root), r=d["y"][at] - mu,
-                z=(d["y"][at] - mu) / np.sqrt(variance(mu)), R=R, w=d["w"][at], t=d["t"][at],
-            )
+            {
+                "D": slope(mu)[:, None] * X, "Vi": Vi, "r": d["y"][at] - mu, "z": z, "R": R,
+                "w": d["w"][at], "t": d["t"][at],
+            }
         )  # fmt: skip
     return {
         "clusters": clusters,

@@ -7,10 +7,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-
-import glmmjax as gj
 from helpers.marks import slow
 from helpers.reference import FOLDER, table, worst
+
+import glmmjax as gj
 
 with gzip.open(FOLDER / "gee.json.gz", "rt", encoding="utf-8") as file:
     CASES = json.load(file)
