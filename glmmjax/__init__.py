@@ -15,6 +15,7 @@ _HOME = {
     "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
+    "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
     "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
@@ -58,9 +59,11 @@ if TYPE_CHECKING:
     from .api import build as build
     from .api import glmm as glmm
     from .api import lmm as lmm
+    from .estimating import gee as gee
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
     from .infer._compare import compare as compare
+    from .infer._gee import GEEFit as GEEFit
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
     from .integrate import Importance as Importance

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from ._levels import Levels
+
 if TYPE_CHECKING:
     from ._recipe import Recipe
 
@@ -42,7 +44,10 @@ class Design:
     """Everything a model needs from the data; `y` is (n,), or (n, 2) = (successes, trials).
 
     `rows` are the numbers (from 0) of the rows which were kept; `notes` say what was changed, in
-    sentences for the user; `recipe` makes the same columns from new data.
+    sentences for the user; `recipe` makes the same columns from new data. `groups` and `time` are
+    the arguments of those names, for methods that need to know which rows belong together and in
+    which order; `categories` are the levels of an ordinal response, lowest first, and y counts them
+    from 0.
     """
 
     y: Float[np.ndarray, "n *trials"]
@@ -54,6 +59,9 @@ class Design:
     notes: tuple[str, ...]
     recipe: "Recipe"
     response_name: str
+    groups: Levels | None = None
+    time: Float[np.ndarray, "n"] | None = None
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,8 @@ def _program(family: AbstractFamily, method: str):
         return fast_jit(lambda y, phi, psi: _link_of_mean(family, phi, psi))
     if method == "link":
         return fast_jit(lambda y, phi, psi: family.link(phi[0]))
+    if method == "unit_variance":
+        return fast_jit(lambda y, phi, psi: family.unit_variance(phi[0]))
     if method in ("mean", "variance"):
         return fast_jit(lambda y, phi, psi: getattr(family, method)(phi, psi))
     return fast_jit(lambda y, phi, psi: getattr(family, method)(y, phi, psi))
@@ -36,8 +38,9 @@ def rowwise(
     """`family.method([y,] phi, psi)` over n rows, as NumPy.
 
     Rows are padded to one of few lengths (by the last row), so that predictions for 50 rows and
-    for 53 share a program. `method` may also be "link", of phi[0]; and "link_of_mean": the link
-    of the mean and its derivative in every predictor (n, p), more than phi[0] under inflation.
+    for 53 share a program. `method` may also be "link" or "unit_variance", of phi[0]; and
+    "link_of_mean": the link of the mean and its derivative in every predictor (n, p), more than
+    phi[0] under inflation.
     """
     n = len(phi[0])
     gap = round_size(n) - n
