@@ -11,3 +11,5 @@ from ._coordinates import unstack as unstack
 from ._gaussian import LinearMixed as LinearMixed
 from ._likelihood import MaximumLikelihood as MaximumLikelihood
 from ._pql import PQL as PQL
+from ._working import working_fit as working_fit
+from ._working import working_jacobian as working_jacobian

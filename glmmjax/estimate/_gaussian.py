@@ -8,6 +8,7 @@ nu = N (ML) or N - P (REML), the minimum over s is e^(2s) = r^2 / nu. One compil
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,6 @@ import numpy as np
 
 from ..integrate import (
     Point,
-    Products,
     coefficients,
     cross_products,
     profile_and_slopes,
@@ -56,9 +56,10 @@ def _crosses(model: Model):
 
 @dataclass(frozen=True)
 class Crossed:
-    """Cross-products of [Z | X T, y - X b0]: all that the data say (`cross_products`)."""
+    """Cross-products of [Z | X T, y - X b0], flat: all that the data say (`cross_products`)."""
 
-    products: tuple[Products, ...]
+    leaves: tuple[Any, ...]
+    structure: Any
     T: np.ndarray
     b0: np.ndarray
 
@@ -75,11 +76,11 @@ class ProfiledDeviance:
         self.T, self.b0, self.sigma = data.T, data.b0, sigma
         # log|X'V^-1 X| of the X as given, from that of X T
         self.shift = -2 * np.linalg.slogdet(self.T)[1] if reml else 0.0
-        leaves, structure = jax.tree.flatten(data.products)
-        self.leaves, self.nu, self.size = tuple(leaves), nu, model.num_theta
+        self.leaves, self.nu, self.size = data.leaves, nu, model.num_theta
         points = 2 * self.size + 1
-        self.points = points if points * sum(v.size for v in leaves) <= SMALL else 1
-        self.run = _program(model, structure, reml, self.points)
+        self.points = points if points * sum(v.size for v in self.leaves) <= SMALL else 1
+        self.run = _program(model, data.structure, reml, self.points)
+        self.last: tuple[np.ndarray, Any] | None = None  # where `run` was last, and its answer
 
     @property
     def side_by_side(self) -> bool:
@@ -104,15 +105,18 @@ class ProfiledDeviance:
 
     def _head(self, X: np.ndarray) -> np.ndarray:
         padded = np.concatenate([X, np.repeat(X[:1], self.points - len(X), 0)])
-        return np.asarray(self.run(padded, self.leaves)[0])[: len(X)]
+        self.last = X[0], self.run(padded, self.leaves)
+        return np.asarray(self.last[1][0])[: len(X)]
 
     def forget(self) -> None:
         """Nothing is warm-started."""
 
     def solution(self, theta: np.ndarray) -> tuple[np.ndarray, ...]:
         """([logdet, r2, slopes], beta^, a root of (X'V^-1 X)^-1, u^) at theta."""
-        X = np.repeat(theta[None], self.points, 0)
-        head, beta, R_X, u = self.run(X, self.leaves)
+        if self.last is None or not np.array_equal(self.last[0], theta):
+            self._head(theta[None])
+        assert self.last is not None
+        head, beta, R_X, u = self.last[1]
         root = self.T @ np.linalg.inv(np.asarray(R_X)).T
         return np.asarray(head)[0], self.b0 + self.T @ np.asarray(beta), root, u
 
@@ -152,8 +156,12 @@ class LinearMixed(AbstractEstimator):
         N = float(weight.size if self.precision else weight.sum())
         gain = 0.5 * float(np.log(weight).sum()) if self.precision else 0.0
         T, b0 = start.T[:P, :P], np.asarray(start.params.beta)[:P]
-        crossed = Crossed(_crosses(model)(data, T, b0), T, b0)
-        found = fit_crossed(model, crossed, self.reml, N, start, first, options)
+        leaves, structure = jax.tree.flatten(_crosses(model)(data, T, b0))
+        sigma = float(np.exp(first.beta[P])) or 1.0
+        found = fit_crossed(
+            model, Crossed(tuple(leaves), structure, T, b0), self.reml, N, start,
+            np.asarray(first.theta) / sigma, sigma, options,
+        )  # fmt: skip
         seconds = {"search": time.perf_counter() - began}
         return replace(found, loglik=found.loglik + gain, seconds=seconds)
 
@@ -164,29 +172,28 @@ def fit_crossed(
     reml: bool,
     N: float,
     start: Start,
-    first: Params,
+    theta: np.ndarray,
+    sigma: float,
     options: Options,
-    sigma: float | None = None,
+    given: bool = False,
 ) -> Estimate:
-    """The linear mixed model of N observations, from `first`; its residual sd may be given."""
+    """The linear mixed model of N observations, from a relative theta.
+
+    sigma is a guess of the residual sd, or `given`; it relates `start` to the scale of theta.
+    """
     T, P = model.num_theta, model.columns[0]
     nu = N - P if reml else N
-    deviance = ProfiledDeviance(model, data, reml, nu, sigma)
-    sigma0 = sigma or float(np.exp(first.beta[P])) or 1.0
-    relative = Start(
-        first, start.T[-T:, -T:] / sigma0 if T else np.zeros((0, 0)), start.effect_sd / sigma0
-    )
-    best = optimise(
-        deviance, np.asarray(first.theta) / sigma0, relative, model, slice(0, T),
-        np.ones(T, bool), options,
-    )  # fmt: skip
+    deviance = ProfiledDeviance(model, data, reml, nu, sigma if given else None)
+    block = start.T[-T:, -T:] if T else np.zeros((0, 0))
+    relative = Start(start.params, block / sigma, start.effect_sd / sigma)
+    best = optimise(deviance, theta, relative, model, slice(0, T), np.ones(T, bool), options)
     out, beta, root, u = deviance.solution(best.x)
-    r2, scale = float(out[1]), sigma or float(np.sqrt(out[1] / nu))
+    scale = sigma if given else float(np.sqrt(out[1] / nu))
     params = Params(np.r_[np.asarray(beta), np.log(scale)], scale * best.x, np.zeros(0))
     mode = Point(tuple(v / scale for v in u), jnp.zeros(0))
-    # d log sigma^ / d theta and the variance of log sigma given theta: none if sigma is given
-    c, given = (out[2 + T :] / (2 * r2), 1 / (2 * nu)) if sigma is None else (np.zeros(T), 0.0)
-    cov = _covariance(best, scale, root, c, given)
+    # d log sigma^ / d theta, and the variance of log sigma given theta
+    c, v = (np.zeros(T), 0.0) if given else (out[2 + T :] / (2 * out[1]), 1 / (2 * nu))
+    cov = _covariance(best, scale, root, c, v)
     return Estimate(
         params, -best.value, cov, np.r_[np.zeros(P + 1, bool), best.pinned], mode, start,
         best.converged, status(best), best.gradient, best.min_eigenvalue, 0, best.evaluations,

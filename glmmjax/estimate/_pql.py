@@ -1,6 +1,6 @@
 """Penalised quasi-likelihood: the fixed point of a linear mixed model of the working response.
 
-The compiled iteration (`_working`) does nearly all the work. What it ends with is then handed, as
+The compiled iteration (`_iterate`) does nearly all the work. What it ends with is then handed, as
 cross-products of the last working response, to the linear mixed model's own search, which knows
 boundaries and saddles and gives the covariance; where that moves theta, both go round again.
 """
@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import DataError, NotSupportedError
-from ..integrate import Products, origin
+from ..integrate import origin
 from ..model import Data, Model, Params
 from ._base import AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, stack
 from ._gaussian import Crossed, fit_crossed
-from ._working import SETTLED, Place, Scale, iteration, working_model
+from ._iterate import SETTLED, Scale, iteration, product_structure
+from ._working import Place, log_power, working_model
 
 ROUNDS = 5
 TRIPS = 200  # of one round
@@ -94,13 +95,14 @@ class PQL(AbstractEstimator):
         began = time.perf_counter()
         start = find_start(model, data) if start is None else start
         search = _Search(self, model, data, start, start.params if init is None else init)
-        place, trips = search.first, 0
-        for _ in range(ROUNDS):
+        place, trips, rounds = search.first, 0, 0
+        while True:
             place, products, change, count = search.iterate(place, options.max_evaluations - trips)
-            found, trips = search.finish(place, products), trips + count
+            found, trips, rounds = search.finish(place, products), trips + count, rounds + 1
             settled = change <= SETTLED and search.moved(place, found) <= STILL
             stopped = not _told(options, trips, found)
-            if settled or stopped or math.isinf(change) or not found.converged:
+            lost = math.isinf(change) or not found.converged
+            if settled or stopped or lost or rounds == ROUNDS:
                 break
             place = search.resume(found)
         seconds = {"search": time.perf_counter() - began}
@@ -116,8 +118,8 @@ class _Search:
 
     def __init__(self, how: PQL, model: Model, data: Data, start: Start, first: Params):
         self.how, self.model, self.start, self.P = how, model, start, model.columns[0]
-        leaves, structure = jax.tree.flatten(data)
-        self.leaves, self.run = tuple(leaves), iteration(model, structure, how.reml)
+        leaves, self.structure = jax.tree.flatten(data)
+        self.leaves, self.run = tuple(leaves), iteration(model, self.structure, how.reml)
         weight = np.concatenate([np.ravel(b.weight) for b in data.buckets])
         self.N = float((weight > 0).sum() if how.precision else weight.sum())
         beta, theta, _ = (np.asarray(v, float) for v in (first.beta, first.theta, first.psi))
@@ -140,14 +142,13 @@ class _Search:
         place = Place(np.asarray(out[0].beta), np.asarray(out[0].theta), out[0].u)
         return place, out[1], float(change), int(count)
 
-    def finish(self, place: Place, products: tuple[Products, ...]) -> Estimate:
+    def finish(self, place: Place, products: tuple[Any, ...]) -> Estimate:
         """The linear mixed model of the working response of a place, by its own search."""
-        sigma = np.log(self.sigma)
-        first = Params(np.r_[place.beta, sigma], self.sigma * place.theta, np.zeros(0))
-        data = Crossed(products, self.scale.T, place.beta)
         return fit_crossed(
-            working_model(self.model), data, self.how.reml, self.N, self.start, first, Options(),
-            self.how.scale,
+            working_model(self.model),
+            Crossed(products, product_structure(self.structure), self.scale.T, place.beta),
+            self.how.reml, self.N, self.start, place.theta, self.sigma, Options(),
+            self.how.scale is not None,
         )  # fmt: skip
 
     def moved(self, place: Place, found: Estimate) -> float:
@@ -161,37 +162,23 @@ class _Search:
 
     def translate(self, found: Estimate) -> Estimate:
         """From [beta, log sigma, theta] to the parameters of the model."""
-        x, cov, at = found.params.beta, found.cov, self.P
-        sigma = float(np.exp(x[at]))
-        details = {"df": np.array(float(at + self.model.num_theta + (self.how.scale is None)))}
+        x, cov, pinned, P = np.asarray(found.params.beta), found.cov, found.pinned, self.P
+        free = self.how.scale is None
+        details = {"df": np.array(float(P + self.model.num_theta + free))}
         if self.power:
-            A = np.ones(len(cov))
-            A[at] = 1 / self.power
-            beta, cov, pinned = np.r_[x[:at], x[at] / self.power], cov * np.outer(A, A), found.pinned
+            A = np.where(np.arange(len(cov)) == P, 1 / self.power, 1.0)
+            beta, cov = np.r_[x[:P], x[P] / self.power], cov * np.outer(A, A)
         else:
-            se = sigma * math.sqrt(cov[at, at]) if self.how.scale is None else math.nan
+            sigma = math.exp(x[P])
+            se = sigma * math.sqrt(cov[P, P]) if free else math.nan
             details |= {"scale": np.array(sigma), "scale_se": np.array(se)}
-            beta, pinned = x[:at], np.delete(found.pinned, at)
-            cov = np.delete(np.delete(cov, at, 0), at, 1)
+            beta, pinned = x[:P], np.delete(pinned, P)
+            cov = np.delete(np.delete(cov, P, 0), P, 1)
         params = Params(beta, found.params.theta, np.zeros(0))
         return replace(
             found, params=params, cov=cov, pinned=pinned, loglik=math.nan, loglik_note=NOTE,
             details=details,
         )  # fmt: skip
-
-
-def log_power(model: Model) -> float:
-    """c with log sigma = c eta, eta the family's dispersion predictor; 0 without one."""
-    family = model.family
-    return math.log(family.dispersion(1.0)) if len(family.predictors) > 1 else 0.0
-
-
-def jacobian(model: Model) -> np.ndarray:
-    """d [beta, log sigma, theta] / d [parameters of the model], (P + 1 + T, K)."""
-    P, T, c = model.columns[0], model.num_theta, log_power(model)
-    J = np.eye(P + 1 + T)
-    J[P, P] = c
-    return J if c else np.delete(J, P, 1)
 
 
 def _told(options: Options, trips: int, found: Estimate) -> bool:
