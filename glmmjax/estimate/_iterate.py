@@ -40,6 +40,7 @@ from ._working import Place, mean_and_slope, working_data, working_model
 
 SETTLED = 1e-10  # largest change of a predictor, and of theta in units of its effect
 SHORTENINGS = 40
+PATIENCE = 25  # trips after which steps are damped: with far outliers full ones may swing for ever
 BEND = 4.0  # the largest change of log d mu/d eta that a step may bring
 STEP = 1e-5  # of the differences of slopes, in units of theta's effect
 REACH = 1.0  # the longest step of theta, in the same units
@@ -128,9 +129,11 @@ def _turn(model: Model, data: Data, s: Trip, new: Step) -> Trip:
     change = jnp.where(good & (s.shortened == 0) & ~first, change, jnp.inf)
     share = jnp.where(jnp.isfinite(bend), jnp.minimum(BEND / bend, 0.5), 0.5)
     nearer = jax.tree.map(lambda a, b: a + share * (b - a), s.at, s.trial)
+    pace = jnp.where(s.trips < PATIENCE, 1.0, jnp.where(s.trips < 4 * PATIENCE, 0.5, 0.2))
+    onward = jax.tree.map(lambda a, b: a + pace * (b - a), s.trial, new.onward)
     at, eta, products, trial, shortened = jax.tree.map(
         lambda a, b: jnp.where(good, a, b),
-        (s.trial, new.eta, new.products, new.onward, jnp.zeros_like(s.shortened)),
+        (s.trial, new.eta, new.products, onward, jnp.zeros_like(s.shortened)),
         (s.at, s.eta, s.products, nearer, s.shortened + 1),
     )
     return Trip(at, eta, products, trial, change, shortened, s.trips + 1)

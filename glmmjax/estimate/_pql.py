@@ -197,7 +197,7 @@ def _status(found: Estimate, change: float, settled: bool, stopped: bool) -> str
     if not np.isfinite(found.loglik):
         return "the working response is not finite at the starting values"
     if math.isinf(change):
-        return "the linear predictor runs to where its mean has no variance (separation?)"
+        return "the linear predictor runs away, to where the mean has no variance (separation?)"
     if not found.converged:
         return found.status
-    return "converged" if settled else f"the iteration did not settle, change {change:.1g}"
+    return "converged" if settled else f"the iteration did not settle (last change {change:.1g})"
