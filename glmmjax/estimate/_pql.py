@@ -102,7 +102,8 @@ class PQL(AbstractEstimator):
             settled = change <= SETTLED and search.moved(place, found) <= STILL
             stopped = not _told(options, trips, found)
             lost = math.isinf(change) or not found.converged
-            if settled or stopped or lost or rounds == ROUNDS:
+            spent = trips >= options.max_evaluations or rounds == ROUNDS
+            if settled or stopped or lost or spent:
                 break
             place = search.resume(found)
         seconds = {"search": time.perf_counter() - began}
