@@ -81,11 +81,12 @@ def glmm(
     data : pandas or polars frame, or a dict of arrays.
     family, link : a name (`families.names()`) or an object; the default link is identity for
         Gaussian, logit for binomial, log otherwise.
-    method : "laplace", "agq" (with `nodes`), or `Laplace()` / `AGQ(nodes)`. A Gaussian model
-        with identity link and constant residual variance is fitted exactly.
-    reml : integrate the conditional coefficients out under a flat prior (any family, Laplace).
+    method : "laplace", "agq" (with `nodes`), "pql", or `Laplace()` / `AGQ(nodes)` / `PQL()`. A
+        Gaussian model with identity link and constant residual variance is fitted exactly.
+    reml : integrate the conditional coefficients out under a flat prior (any family, Laplace);
+        with PQL, REML of its working linear mixed model.
     weights, offset, trials : column names or arrays. Weights multiply a row's log-likelihood;
-        `weights_kind="precision"` (Gaussian) means inverse relative variances, as in lme4.
+        `weights_kind="precision"` (Gaussian, PQL) means inverse relative variances, as in lme4.
     ziformula, dispformula : right-hand sides (``"~ 1"``) for zero inflation (logit) and for
         dispersion (log).
     missing : "drop" (with one `DataWarning` line) or "raise".

@@ -247,7 +247,7 @@ def test_a_hostile_formula_is_refused_before_the_file_is_read(capsys, formula):
     [
         (["--family", "poison"], "poisson"),
         (["--link", "logitt"], "logit"),
-        (["--method", "pql"], "laplace, agq"),
+        (["--method", "lme"], "laplace, agq, pql"),
         (["--method", "agq", "--nodes", "0"], "positive"),
         (["--nodes", "5"], "needs method='agq'"),
         (["--format", "xml"], "invalid choice"),

@@ -111,7 +111,7 @@ def _verdict(
     fit: "Fit", boundary: tuple[str, ...], separation: str, doubts: tuple[str, ...]
 ) -> tuple[str, str]:
     e = fit.estimate
-    if not (fit.converged and math.isfinite(fit.loglik)):
+    if not (fit.converged and (fit.loglik_note or math.isfinite(fit.loglik))):
         if separation:
             return "failed", f"The fit did not converge. {separation}"
         return "failed", (
@@ -122,7 +122,8 @@ def _verdict(
         return "suspect", separation or doubts[0]
     if boundary:
         return "singular", singular_advice(boundary)
-    return "ok", "The search converged to a proper maximum; nothing needs to be done"
+    end = "The iteration settled" if fit.loglik_note else "The search converged to a proper maximum"
+    return "ok", f"{end}; nothing needs to be done"
 
 
 def _doubts(fit: "Fit") -> tuple[str, ...]:

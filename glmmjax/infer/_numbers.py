@@ -83,7 +83,11 @@ def two_sided(z: Float[np.ndarray, "P"]) -> Float[np.ndarray, "P"]:
 
 
 def dispersion(fit: "Fit") -> float:
-    """The family's dispersion; 1 without one, NaN where it differs between rows."""
+    """The family's dispersion, or the scale that PQL adds to it; 1 without one, NaN where it
+    differs between rows.
+    """
+    if "scale" in fit.estimate.details:
+        return float(fit.estimate.details["scale"])
     eta = dispersion_predictor(fit)
     return 1.0 if eta is None else float(fit.family.dispersion(eta))
 
@@ -185,12 +189,15 @@ def _term_rows(term: "TermDesign", theta: np.ndarray, entries, cov: np.ndarray) 
 
 
 def _residual(fit: "Fit") -> Variance | None:
-    """The residual sd of a Gaussian model whose dispersion is one number."""
-    sigma = dispersion(fit)
-    if fit.family.name != "gaussian" or not math.isfinite(sigma):
+    """The residual sd of a Gaussian model whose dispersion is one number; PQL's scale."""
+    sigma, details = dispersion(fit), fit.estimate.details
+    if "scale" in details:
+        error = float(details["scale_se"])
+    elif fit.family.name == "gaussian" and math.isfinite(sigma):
+        names = [p.name for p in fit.design.predictors for _ in p.names]
+        error = sigma * float(se(fit)[names.index("disp")])
+    else:
         return None
-    names = [p.name for p in fit.design.predictors for _ in p.names]
-    error = sigma * float(se(fit)[names.index("disp")])
     return Variance("cond", "Residual", "", None, sigma**2, sigma, error)
 
 

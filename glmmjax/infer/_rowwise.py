@@ -71,11 +71,13 @@ def _link_of_mean(family: AbstractFamily, phi: tuple, psi: Any) -> tuple[Any, An
 def response_phi(fit: "Fit", phi: Phi) -> tuple[Phi, Float[np.ndarray, "n"]]:
     """(predictors of each row's own distribution, its frequency weight).
 
-    Precision weights divide the residual variance, so they belong to the distribution:
-    log sd - 1/2 log w. Frequency weights repeat the row and leave its distribution alone.
+    Precision weights divide the variance, so they belong to the distribution where that has a
+    dispersion: log sd - 1/2 log w, log shape + log w, log phi - log w. Frequency weights repeat
+    the row and leave its distribution alone.
     """
     weight = fit.design.weight
-    if fit.settings.weights_kind != "precision":
+    if fit.settings.weights_kind != "precision" or len(phi) == 1:
         return phi, weight
+    power = 2.0 * np.log(fit.family.dispersion(1.0))  # variance ~ e^(power phi[1])
     with np.errstate(divide="ignore"):
-        return (phi[0], phi[1] - 0.5 * np.log(weight), *phi[2:]), np.ones_like(weight)
+        return (phi[0], phi[1] - np.log(weight) / power, *phi[2:]), np.ones_like(weight)
