@@ -10,3 +10,4 @@ from ._coordinates import stack as stack
 from ._coordinates import unstack as unstack
 from ._gaussian import LinearMixed as LinearMixed
 from ._likelihood import MaximumLikelihood as MaximumLikelihood
+from ._mcem import MCEM as MCEM
