@@ -20,7 +20,7 @@ All iterations use the same draws z (common random numbers), so that they conver
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -35,13 +35,13 @@ from ._base import AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, stack, unstack
 from ._estep import DRAWS, EStep, Moments
 from ._expand import expand, uphill
-from ._polish import canonical_theta
+from ._polish import SINGULAR, canonical_theta
 from ._search import Interrupted
 
 NEAR = 1.0  # S'I^-1 S, in squared standard errors, below which Newton takes over from EM
 BOUND = 1.28  # normal quantile of the lower confidence bound on a rise
 SETTLED = 1e-4  # of the Monte Carlo variance: a decrement below this is convergence
-SADDLE = -0.1  # curvature at a zero variance, where 1 is ordinary, at which it is no maximum
+CLOSE = 3.0  # Monte Carlo standard errors from zero at which a factor's column may be zero
 
 
 def whole(value: Any, least: int, what: str) -> None:
@@ -80,10 +80,10 @@ class Climb:
     status: str = "the search stopped before it converged"
     trace: list[tuple[np.ndarray, float, int]] = field(default_factory=list)
 
-    def tidy(self, x: Float[np.ndarray, "p"]) -> tuple[np.ndarray, np.ndarray]:
-        """(x with factors in canonical form, which entries are free of a zero column)."""
-        x, free, at = x.copy(), np.ones(x.size, bool), self.model.theta_slice
-        x[at], zero = canonical_theta(self.model, x[at], self.start.effect_sd)
+    def canonical(self, small: Float[np.ndarray, "t"]) -> tuple[np.ndarray, np.ndarray]:
+        """(x with factors in canonical form, which entries are outside their zero columns)."""
+        x, free, at = self.x.copy(), np.ones(self.x.size, bool), self.model.theta_slice
+        x[at], zero = canonical_theta(self.model, x[at], small)
         free[at] = ~zero
         return x, free
 
@@ -109,8 +109,16 @@ class Climb:
             return cov
         T, I = self.columns, self.round()[3]
         if I.size and np.linalg.eigvalsh(I)[0] > 0:
-            cov[np.ix_(self.free, self.free)] = (T @ np.linalg.solve(I, T.T))[self.free]
+            T = T[self.free]
+            cov[np.ix_(self.free, self.free)] = T @ np.linalg.solve(I, T.T)
         return cov
+
+    def mcse(self) -> Float[np.ndarray, "p"]:
+        """Monte Carlo standard errors of the estimates, from I^-1 V I^-1; NaN where not free."""
+        cov = self.covariance()
+        filled = np.where(np.isfinite(cov), cov, 0.0)
+        variance = np.diag(filled @ self.moments.V @ filled)
+        return np.where(np.isfinite(np.diag(cov)), np.sqrt(np.maximum(variance, 0.0)), np.nan)
 
     def record(self, options: Options) -> None:
         """Note an accepted point, and tell the caller."""
@@ -129,83 +137,96 @@ class Climb:
             x = self.x + share * step
             if not newton:
                 x[theta] = expand(self.model, x[theta], m.omega, share, np)
-            x, free = self.tidy(x)
-            new = self.estep(x, self.R)
-            slack = 2 * np.sqrt(m.loglik_var) + noise + 1e-10 * abs(m.loglik)
-            if new.loglik >= m.loglik - slack:
-                self.x, self.free, self.at = x, free, new
+            if self.accept(x, self.free, noise):
                 return True
         return False
 
-    def leave_saddle(self) -> bool:
-        """Step off a zero variance where the log-likelihood curves upwards."""
-        T = self.start.T
-        if np.linalg.eigvalsh(T.T @ self.moments.observed @ T)[0] > SADDLE:
+    def accept(self, x: np.ndarray, free: np.ndarray, noise: float) -> bool:
+        """Go to x unless the log-likelihood is lower there by more than noise."""
+        m, new = self.moments, self.estep(x, self.R)
+        slack = 2 * np.sqrt(max(m.loglik_var, 0.0)) + noise + 1e-10 * abs(m.loglik)
+        if not new.loglik >= m.loglik - slack:
             return False
-        theta = self.model.theta_slice
-        origin = stack(self.start.params)[theta]
-        away = ~self.free[theta] & (origin != 0)
-        self.x[theta] = np.where(away, 0.15 * self.start.effect_sd, self.x[theta])
-        self.x, self.free = self.tidy(self.x)
+        self.x, self.free, self.at = x, free, new
         return True
+
+    def pin(self, noise: float) -> bool:
+        """Set columns of factors to zero that are zero to within Monte Carlo error."""
+        at = self.model.theta_slice
+        error = np.nan_to_num(self.mcse()[at])
+        small = np.maximum(self.start.effect_sd, CLOSE * error / SINGULAR)
+        x, free = self.canonical(small)
+        free &= self.free
+        return not np.array_equal(free, self.free) and self.accept(x, free, noise)
+
+    def rectify(self) -> None:
+        """Give the factors nonnegative diagonals."""
+        x, _ = self.canonical(self.start.effect_sd)
+        if not np.allclose(x, self.x, rtol=1e-9, atol=0.0):
+            self.x, self.at = x, self.estep(x, self.R)
 
 
 def climb(c: Climb, options: Options, most: int, error: float) -> None:
     """Ascend to the maximum; c holds where it ended."""
-    c.x, c.free = c.tidy(c.x)
     c.at = c.estep(c.x, c.R)
     if not np.isfinite(c.at.loglik):
         c.status = "the log-likelihood is not finite at the starting values"
         return
     c.record(options)
-    trusted, saddles = True, 2
+    trusted = True
     while c.estep.evaluations < options.max_evaluations:
-        g, V, complete, observed = c.round()
-        spectrum = np.linalg.eigvalsh(observed) if g.size else np.ones(1)
-        convex = spectrum[0] > 1e-8 * spectrum[-1]
-        full = uphill(observed, g) if g.size else g
-        decrement = float(g @ full)
-        newton = bool(convex and decrement < NEAR and trusted)
-        step = full if newton else uphill(complete, g)
-        noise = _noise(observed, V) if newton else 0.0
-        wanted = c.R
-        if newton and decrement <= max(options.tol, noise):
-            share = _relative_error(c, V, observed) / error
-            wanted = c.R if share <= 1 else max(2 * c.R, int(np.ceil(c.R * share**2)))
-        elif not newton and 0.5 * g @ step < BOUND * np.sqrt(step @ V @ step):
-            wanted = 2 * c.R
-        if c.R < min(wanted, most):
-            c.R = min(wanted, most)
+        p = _plan(c, trusted, options.tol, error)
+        if c.R < min(p.R, most):
+            c.R = min(p.R, most)
             c.at = c.estep(c.x, c.R)
-            continue
-        if newton and decrement <= max(options.tol, SETTLED * noise):
-            if saddles and not c.free.all() and c.leave_saddle():
-                saddles -= 1
-                c.at = c.estep(c.x, c.R)
+        elif p.newton and p.decrement <= max(options.tol, SETTLED * p.noise):
+            if c.pin(p.noise):
                 continue
             c.converged, c.status = True, "converged"
-            return
-        moved = c.move(c.columns @ step, newton, noise)
-        if not moved and not newton:
+            return c.rectify()
+        elif c.move(c.columns @ p.step, p.newton, p.noise):
+            trusted = True
+            c.record(options)
+        elif p.newton:
+            trusted = False
+        else:
             c.status = "no step raised the log-likelihood by more than its Monte Carlo error"
             return
-        trusted = moved
-        if moved:
-            c.record(options)
 
 
-def _noise(I: Float[np.ndarray, "f f"], V: Float[np.ndarray, "f f"]) -> float:
-    """E(S'I^-1 S) of a score that is all Monte Carlo error."""
-    return float(np.trace(np.linalg.solve(I, V))) if I.size else 0.0
+class Plan(NamedTuple):
+    """The next step in round coordinates, and the replicates that it wants."""
+
+    step: Float[np.ndarray, "f"]
+    newton: bool
+    decrement: float  # S'I^-1 S
+    noise: float  # what the decrement would be if S were Monte Carlo error alone
+    R: int
 
 
-def _relative_error(c: Climb, V: np.ndarray, I: np.ndarray) -> float:
+def _plan(c: Climb, trusted: bool, tol: float, error: float) -> Plan:
+    g, V, complete, observed = c.round()
+    if not g.size:
+        return Plan(g, True, 0.0, 0.0, c.R)
+    spectrum = np.linalg.eigvalsh(observed)
+    step = uphill(observed, g)
+    decrement = float(g @ step)
+    if trusted and spectrum[0] > 1e-8 * spectrum[-1] and decrement < NEAR:
+        noise = float(np.trace(np.linalg.solve(observed, V)))
+        share, R = _relative_error(c) / error, c.R
+        if decrement <= max(tol, noise) and share > 1:
+            R = max(2 * R, int(np.ceil(R * share**2)))
+        return Plan(step, True, decrement, noise, R)
+    step = uphill(complete, g)
+    sure = 0.5 * g @ step > BOUND * np.sqrt(max(step @ V @ step, 0.0))
+    return Plan(step, False, decrement, 0.0, c.R if sure else 2 * c.R)
+
+
+def _relative_error(c: Climb) -> float:
     """The largest Monte Carlo standard error of an estimate, in standard errors."""
-    if not I.size:
-        return 0.0
-    half = np.linalg.solve(I, c.columns[c.free].T)  # I^-1 T' on the free entries
-    variance, mc = (c.columns[c.free] * half.T).sum(1), ((V @ half) * half).sum(0)
-    return float(np.sqrt((mc / variance).max()))
+    with np.errstate(invalid="ignore"):
+        ratio = c.mcse() / np.sqrt(np.diag(c.covariance()))
+    return float(np.max(np.nan_to_num(ratio), initial=0.0))
 
 
 class MCEM(AbstractEstimator):
@@ -222,7 +243,7 @@ class MCEM(AbstractEstimator):
     name: ClassVar[str] = "mcem"
     draws: int = eqx.field(static=True, default=1024)
     max_draws: int = eqx.field(static=True, default=65536)
-    error: float = eqx.field(static=True, default=0.02)
+    error: float = eqx.field(static=True, default=0.04)
     proposal: str = eqx.field(static=True, default="t")
 
     def __check_init__(self):
@@ -268,20 +289,18 @@ class MCEM(AbstractEstimator):
 
 
 def _estimate(c: Climb, began: float) -> Estimate:
-    cov, m = c.covariance(), c.at
+    m = c.at
     finite = m is not None and bool(np.isfinite(m.loglik))
-    V = m.V if finite else np.full(cov.shape, np.nan)
+    cov = c.covariance()
+    mcse = c.mcse() if finite else np.full(c.x.size, np.nan)
     gradient, smallest = np.inf, np.nan
     if finite:
         g, _, _, I = c.round()
         smallest = float(np.linalg.eigvalsh(I)[0]) if g.size else np.nan
         gradient = float(np.sqrt(abs(g @ uphill(I, g)))) if g.size else 0.0
-    filled = np.where(np.isfinite(cov), cov, 0.0)
-    mcse = np.sqrt(np.diag(filled @ np.where(np.isfinite(V), V, 0.0) @ filled))
     x, values, draws = zip(*c.trace, strict=True) if c.trace else ([c.x], [np.nan], [0])
     details = {
-        "mcse": np.where(np.isfinite(np.diag(cov)), mcse, np.nan),
-        "trace": np.stack(x), "trace_loglik": np.array(values), "trace_draws": np.array(draws),
+        "mcse": mcse, "trace": np.stack(x), "trace_loglik": np.array(values), "trace_draws": np.array(draws),
         "ess": np.array(m.ess if finite else np.nan),
     }  # fmt: skip
     return Estimate(
@@ -289,5 +308,5 @@ def _estimate(c: Climb, began: float) -> Estimate:
         Point(c.estep.u, jnp.zeros(0)), c.start, c.converged, c.status, gradient, smallest,
         int(m.code) if m is not None else 0, c.estep.evaluations, len(c.trace),
         {"search": time.perf_counter() - began},
-        loglik_se=float(np.sqrt(m.loglik_var)) if finite else np.nan, details=details,
+        loglik_se=float(np.sqrt(max(m.loglik_var, 0.0))) if finite else np.nan, details=details,
     )  # fmt: skip
