@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 # Where each public name lives. Loading them lazily keeps `import glmmjax` at the price of JAX.
 _HOME = {
     "AGQ": "integrate", "Laplace": "integrate", "marginal": "integrate",
-    "marginal_loglik": "integrate", "joint": "model", "MCEM": "estimate",
+    "marginal_loglik": "integrate", "joint": "model", "MCEM": "estimate", "SAEM": "estimate",
     "anova": "infer._anova", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .api import glmm as glmm
     from .api import lmm as lmm
     from .estimate import MCEM as MCEM
+    from .estimate import SAEM as SAEM
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
     from .infer._store import load as load

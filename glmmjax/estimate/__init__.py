@@ -11,3 +11,4 @@ from ._coordinates import unstack as unstack
 from ._gaussian import LinearMixed as LinearMixed
 from ._likelihood import MaximumLikelihood as MaximumLikelihood
 from ._mcem import MCEM as MCEM
+from ._saem import SAEM as SAEM

@@ -83,13 +83,13 @@ class Sums(NamedTuple):
 def draw(
     key: Key[Array, ""], points: int, d: int, proposal: str, dtype: Any
 ) -> tuple[Float[Array, "k d"], Float[Array, "k"]]:
-    """(z, log N(z) - log q(z)) of `points` draws from the proposal."""
+    """(z, log N(z) - log q(z)) of `points` draws from the proposal; Sobol if a power of two."""
+    qmc = d + 2 <= QMC_DIM and points & (points - 1) == 0
     if proposal == "normal" or d <= FEW:
         kind = proposal if d else "normal"
-        qmc = d <= QMC_DIM
         z, log_w = random_rule(key, 1, points, max(d, 1), qmc=qmc, proposal=kind, dtype=dtype)
         return z[0, :, :d], log_w[0] + math.log(points)
-    g, _ = random_rule(key, 1, points, d + 2, qmc=d + 2 <= QMC_DIM, dtype=dtype)
+    g, _ = random_rule(key, 1, points, d + 2, qmc=qmc, dtype=dtype)
     z = g[0, :, :d]
     chi2 = -2 * log_ndtr(g[0, :, d:]).sum(-1)  # a product of two uniforms: chi^2_4 / -2
     z = z * jnp.sqrt(4 / chi2)[:, None]
@@ -274,7 +274,7 @@ class EStep:
 
     def __init__(self, model: Model, data: Data, proposal: str, key: Any):
         leaves, structure = jax.tree.flatten(data)
-        self.leaves = tuple(leaves)
+        self.leaves, self.structure = tuple(leaves), structure
         self.run = _program(model, structure, proposal)
         self.key = jax.random.key(0) if key is None else key
         self.origin = tuple(

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from ..model import Model
 
@@ -41,10 +41,8 @@ def expand(model: Model, theta: Any, omega: tuple[Any, ...], share: Any, xp: Mod
     return xp.concatenate(out)
 
 
-def uphill(
-    A: Float[np.ndarray, "p p"], g: Float[np.ndarray, "p"], xp: Any = np
-) -> Float[Array, "p"] | Float[np.ndarray, "p"]:
+def uphill(A: Float[np.ndarray, "p p"], g: Float[np.ndarray, "p"]) -> Float[np.ndarray, "p"]:
     """|A|^-1 g, with |A| the matrix of the absolute eigenvalues, none of them flat."""
-    value, Q = xp.linalg.eigh(A)
-    size = xp.abs(value)
-    return Q @ ((Q.T @ g) / xp.maximum(size, FLAT * size.max()))
+    value, Q = np.linalg.eigh(A)
+    size = np.abs(value)
+    return Q @ ((Q.T @ g) / np.maximum(size, FLAT * size.max()))

@@ -8,13 +8,13 @@ import dataclasses
 from typing import Any, TypeAlias
 
 from .._errors import DataError, NotSupportedError
-from ..estimate import MCEM, AbstractEstimator, LinearMixed, MaximumLikelihood
+from ..estimate import MCEM, SAEM, AbstractEstimator, LinearMixed, MaximumLikelihood
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AGQ, AbstractIntegrator, Laplace
 
 Method: TypeAlias = AbstractIntegrator | AbstractEstimator
 
-METHODS: dict[str, type] = {method.name: method for method in (Laplace, AGQ, MCEM)}
+METHODS: dict[str, type] = {method.name: method for method in (Laplace, AGQ, MCEM, SAEM)}
 LATER = ("foce", "linearize", "nuts")
 
 
