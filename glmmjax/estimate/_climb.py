@@ -49,6 +49,10 @@ def require_density(model: Model, label: str) -> None:
         )
 
 
+_NAN = np.array(np.nan)
+NOWHERE = Moments(np.array(-np.inf), _NAN, _NAN, _NAN, _NAN, _NAN, (), _NAN, np.array(0))  # pyright: ignore
+
+
 @dataclass
 class Climb:
     """Where an ascent stands: x, the E step there, which entries move, and what it has tried."""
@@ -59,7 +63,7 @@ class Climb:
     x: Float[np.ndarray, "p"]
     R: int  # replicates in use
     free: Bool[np.ndarray, "p"]
-    at: Moments | None = None
+    at: Moments = NOWHERE
     converged: bool = False
     status: str = "the search stopped before it converged"
     trace: list[tuple[np.ndarray, float, int]] = field(default_factory=list)
@@ -78,18 +82,18 @@ class Climb:
 
     def round(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(S, V, complete, observed information) in round coordinates."""
-        T, m = self.columns, self.moments
-        return T.T @ m.score, *(T.T @ A @ T for A in (m.V, m.complete, m.observed))
+        T, m = self.columns, self.at
+        return T.T @ m.score, T.T @ m.V @ T, T.T @ m.complete @ T, T.T @ m.observed @ T
 
     @property
-    def moments(self) -> Moments:
-        assert self.at is not None
-        return self.at
+    def finite(self) -> bool:
+        """Is there a log-likelihood at x?"""
+        return bool(np.isfinite(self.at.loglik))
 
     def covariance(self) -> Float[np.ndarray, "p p"]:
         """I^-1, NaN where an entry is not free or I is not positive definite."""
         cov = np.full((self.x.size,) * 2, np.nan)
-        if self.at is None or not np.isfinite(self.at.loglik):
+        if not self.finite:
             return cov
         T, I = self.columns, self.round()[3]
         if I.size and np.linalg.eigvalsh(I)[0] > 0:
@@ -100,13 +104,15 @@ class Climb:
     def mcse(self) -> Float[np.ndarray, "p"]:
         """Monte Carlo standard errors of the estimates, from I^-1 V I^-1; NaN where not free."""
         cov = self.covariance()
+        if not self.finite:
+            return np.diag(cov)
         filled = np.where(np.isfinite(cov), cov, 0.0)
-        variance = np.diag(filled @ self.moments.V @ filled)
+        variance = np.diag(filled @ self.at.V @ filled)
         return np.where(np.isfinite(np.diag(cov)), np.sqrt(np.maximum(variance, 0.0)), np.nan)
 
     def record(self, options: Options) -> None:
         """Note an accepted point, and tell the caller."""
-        self.trace.append((self.x, float(self.moments.loglik), self.R * DRAWS))
+        self.trace.append((self.x, float(self.at.loglik), self.R * DRAWS))
         self.tell(options)
 
     def tell(self, options: Options) -> None:
@@ -120,7 +126,7 @@ class Climb:
 
     def move(self, step: Float[np.ndarray, "p"], newton: bool, noise: float) -> bool:
         """Go to x + step, or less far if the log-likelihood fell by more than noise."""
-        m, theta = self.moments, self.model.theta_slice
+        m, theta = self.at, self.model.theta_slice
         for share in 0.5 ** np.arange(7):
             x = self.x + share * step
             if not newton:
@@ -131,7 +137,7 @@ class Climb:
 
     def accept(self, x: np.ndarray, free: np.ndarray, noise: float) -> bool:
         """Go to x unless the log-likelihood is lower there by more than noise."""
-        m, new = self.moments, self.estep(x, self.R)
+        m, new = self.at, self.estep(x, self.R)
         slack = 2 * np.sqrt(max(m.loglik_var, 0.0)) + noise + 1e-10 * abs(m.loglik)
         if not new.loglik >= m.loglik - slack:
             return False
@@ -158,24 +164,24 @@ def estimate(
     c: Climb, began: float, more: Mapping[str, np.ndarray] = MappingProxyType({})
 ) -> Estimate:
     """What was found; `more` are further details."""
-    m = c.at
-    finite = m is not None and bool(np.isfinite(m.loglik))
-    cov = c.covariance()
-    mcse = c.mcse() if finite else np.full(c.x.size, np.nan)
-    gradient, smallest = np.inf, np.nan
-    if finite:
+    cov, mcse = c.covariance(), c.mcse()
+    gradient, smallest = (0.0, np.nan) if c.finite else (np.inf, np.nan)
+    if c.finite and c.free.any():
         g, _, _, I = c.round()
-        smallest = float(np.linalg.eigvalsh(I)[0]) if g.size else np.nan
-        gradient = float(np.sqrt(abs(g @ uphill(I, g)))) if g.size else 0.0
+        smallest = float(np.linalg.eigvalsh(I)[0])
+        gradient = float(np.sqrt(abs(g @ uphill(I, g))))
     x, values, draws = zip(*c.trace, strict=True) if c.trace else ([c.x], [np.nan], [0])
     details = {
-        "mcse": mcse, "trace": np.stack(x), "trace_loglik": np.array(values), "trace_draws": np.array(draws),
-        "ess": np.array(m.ess if finite else np.nan), **more,
-    }  # fmt: skip
+        "mcse": mcse,
+        "ess": np.array(c.at.ess),
+        "trace": np.stack(x),
+        "trace_loglik": np.array(values, float),
+        "trace_draws": np.array(draws),
+        **more,
+    }
     return Estimate(
-        unstack(c.model, c.x), float(m.loglik) if finite else -np.inf, cov, ~c.free,
+        unstack(c.model, c.x), float(c.at.loglik), cov, ~c.free,
         Point(c.estep.u, jnp.zeros(0)), c.start, c.converged, c.status, gradient, smallest,
-        int(m.code) if m is not None else 0, c.estep.evaluations, len(c.trace),
-        {"search": time.perf_counter() - began},
-        loglik_se=float(np.sqrt(max(m.loglik_var, 0.0))) if finite else np.nan, details=details,
+        int(c.at.code), c.estep.evaluations, len(c.trace), {"search": time.perf_counter() - began},
+        loglik_se=float(np.sqrt(np.maximum(c.at.loglik_var, 0.0))), details=details,
     )  # fmt: skip

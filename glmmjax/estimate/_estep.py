@@ -20,10 +20,10 @@ method gives the Monte Carlo variances of a unit
     var l = sum_r (W_r/W - 1)^2 / (R (R - 1)),     var S = sum_r e_r e_r' / (R (R - 1)),
     e_r = (A_r - S W_r) / W.
 
-The proposal "t" is Student's with 4 degrees of freedom: its tails are heavier than a posterior's, so
-that weights are bounded. A few effects have one each. In larger units the weights would degenerate
-as their number grows, so there it is the multivariate one, z = g sqrt(4/c) with c ~ chi^2_4: one
-radius for all coordinates.
+The proposal "t" is Student's with 4 degrees of freedom: its tails are heavier than a posterior's,
+so that weights are bounded. A few effects have one each. In larger units the weights would
+degenerate as their number grows, so there it is the multivariate one, z = g sqrt(4/c) with
+c ~ chi^2_4: one radius for all coordinates.
 """
 
 import math
@@ -39,9 +39,8 @@ from jaxtyping import Array, Float, Int, Key
 from ..integrate import Point, add
 from ..integrate._mode import find_mode
 from ..integrate._system import lay_out_all, system
-from ..model import LOG_2PI, Bucket, Data, Model, dimension, joint, level_sum, split
+from ..model import LOG_2PI, Bucket, Data, Model, Params, dimension, joint, level_sum, split
 from ..numeric import ArrowFactor, fast_jit, half_solve_t, random_rule
-from ._coordinates import unstack
 
 POINTS = 64  # Sobol points of a replicate; with their mirror images, twice as many draws
 DRAWS = 2 * POINTS
@@ -78,6 +77,11 @@ class Sums(NamedTuple):
     complete: Float[Array, "p p"]
     outer: Float[Array, "p p"]
     omega: tuple[Float[Array, "q q"], ...]
+
+
+def _params(model: Model, x: Float[Array, "p"]) -> Params:
+    at = model.theta_slice
+    return Params(x[: at.start], x[at], x[at.stop :])
 
 
 def draw(
@@ -120,7 +124,7 @@ def log_weights(
     ratio: Float[Array, "k"],
 ) -> tuple[Float[Array, "k d"], Float[Array, "k"]]:
     """(u, log w) of draws z; a draw of no weight is put at the mode, where all is finite."""
-    params = unstack(model, x)
+    params = _params(model, x)
     u = mode + spread(f, z)
     rise = jax.vmap(lambda v: joint(model, params, unit, v))(u) - joint(model, params, unit, mode)
     log_w = rise + 0.5 * (z**2).sum(-1) + ratio
@@ -134,7 +138,7 @@ def derivatives(
     """(complete-data scores of the draws, sum_k w_k (-d2j/dx2))."""
 
     def value(x: Float[Array, "p"], u: Float[Array, "d"]) -> Float[Array, ""]:
-        return joint(model, unstack(model, x), unit, u)
+        return joint(model, _params(model, x), unit, u)
 
     def weighted(x: Float[Array, "p"]) -> tuple[Array, Array]:
         s = jax.vmap(jax.grad(value), (None, 0))(x, u)
@@ -210,51 +214,48 @@ def unit_keys(key: Key[Array, ""], bucket: int, units: int) -> Key[Array, "u"]:
 
 def centre(model: Model, x: Float[Array, "p"], data: Data, start: Point):
     """(modes, factors of H by bucket, worst result code) at x."""
-    params = unstack(model, x)
+    params = _params(model, x)
     at, jets, results = find_mode(model, params, data, start, False)
     s = system(lay_out_all(model, params, data, False), at, jets)
     return at, s, jnp.max(jnp.stack([r.max() for r in results]))
 
 
+def _bucket_moments(model, proposal, x, b, bucket, u, f, key, R):
+    """(shares of the moments, smallest effective fraction, levels) of the units of bucket b."""
+    p, units = x.size, len(u)
+    chunk = max(1, ROW_BUDGET // (bucket.weight.shape[1] * DRAWS * p))
+
+    def replicate(r: Any) -> Sums:
+        args = (bucket, u, f, unit_keys(jax.random.fold_in(key, r), b, units))
+        one = lambda *a: _unit_sums(model, proposal, x, *a)  # noqa: E731
+        if units <= chunk:
+            return jax.vmap(one)(*args)
+        return jax.lax.map(lambda a: one(*a), args, batch_size=chunk)
+
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(replicate, 0))
+    sums = jax.lax.fori_loop(0, R, lambda r, t: jax.tree.map(jnp.add, t, replicate(r)), zero)
+    base = jax.vmap(lambda t, v: joint(model, _params(model, x), t, v))(bucket, u)
+    base = base + 0.5 * u.shape[1] * LOG_2PI - 0.5 * jax.vmap(lambda f: f.logdet)(f)
+    real = (bucket.weight > 0).any(1)
+    parts, ess = jax.vmap(_finish, (0, 0, 0, None))(base, real, sums, R.astype(x.dtype))
+    levels = [n.sum() for n in jax.vmap(used_levels)(bucket)]
+    return jax.tree.map(lambda v: v.sum(0), parts), ess.min(), levels
+
+
 def _moments(model, proposal, x, data, start, key, R) -> tuple[Moments, Point]:
-    params, p = unstack(model, x), x.size
     at, s, code = centre(model, x, data, start)
-    totals, smallest, counts = [], [], []
-    for b, (bucket, u, f, logdet) in enumerate(
-        zip(data.buckets, at.u, s.factors, s.logdet_units, strict=True)
-    ):
-        d = dimension(model, bucket.sizes)
-        one = lambda a: _unit_sums(model, proposal, x, *a)  # noqa: E731
-        chunk = max(1, ROW_BUDGET // (bucket.weight.shape[1] * DRAWS * p))
-
-        def add_replicate(r, sums, b=b, bucket=bucket, u=u, f=f, one=one, chunk=chunk):
-            args = (bucket, u, f, unit_keys(jax.random.fold_in(key, r), b, len(u)))
-            many = len(u) > chunk
-            new = jax.lax.map(one, args, batch_size=chunk) if many else jax.vmap(
-                lambda *a: one(a))(*args)  # fmt: skip
-            return jax.tree.map(jnp.add, sums, new)
-
-        widths = [model.width(g) for g in range(model.groups)]
-        shapes = Sums((1 + p,), (1 + p, 1 + p), (), (p, p), (p, p), tuple((q, q) for q in widths))
-        zeros = jax.tree.map(
-            lambda n, u=u: jnp.zeros((len(u), *n), x.dtype), shapes, is_leaf=_is_shape
-        )
-        sums = jax.lax.fori_loop(0, R, add_replicate, zeros)
-        base = jax.vmap(lambda t, v: joint(model, params, t, v))(bucket, u)
-        base = base + 0.5 * d * LOG_2PI - 0.5 * logdet
-        real = (bucket.weight > 0).any(1)
-        parts, ess = jax.vmap(_finish, (0, 0, 0, None))(base, real, sums, R.astype(x.dtype))
-        totals.append(jax.tree.map(lambda v: v.sum(0), parts))
-        smallest.append(ess.min())
-        counts.append([n.sum() for n in jax.vmap(used_levels)(bucket)])
-    *head, omega = jax.tree.map(lambda *v: add(v), *totals)
+    parts, smallest, counts = zip(
+        *(
+            _bucket_moments(model, proposal, x, b, *t, key, R)
+            for b, t in enumerate(zip(data.buckets, at.u, s.factors, strict=True))
+        ),
+        strict=True,
+    )
+    *head, omega = jax.tree.map(lambda *v: add(v), *parts)
     levels = [add(n) for n in zip(*counts, strict=True)]
     omega = by_term(model, tuple(o / n for o, n in zip(omega, levels, strict=True)))
-    return Moments(*head, omega, jnp.min(jnp.stack(smallest)), code), at
-
-
-def _is_shape(v: Any) -> bool:
-    return type(v) is tuple and all(isinstance(n, int) for n in v)
+    ess = jnp.min(jnp.stack(smallest))
+    return Moments(*head, omega=omega, ess=ess, code=code), at  # pyright: ignore
 
 
 @lru_cache(maxsize=64)

@@ -49,8 +49,8 @@ def climb(c: Climb, options: Options, most: int, error: float) -> None:
     trusted = True
     while c.estep.evaluations < options.max_evaluations:
         p = _plan(c, trusted, options.tol, error)
-        if c.R < min(p.R, most):
-            c.R = min(p.R, most)
+        if (wanted := min(p.R, most)) > c.R:
+            c.R = wanted
             c.at = c.estep(c.x, c.R)
         elif p.newton and p.decrement <= max(options.tol, SETTLED * p.noise):
             if c.pin(p.noise):

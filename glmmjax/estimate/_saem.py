@@ -21,7 +21,9 @@ within [FLOOR, 1], and gamma_k = k^-0.7; the estimate is the mean of x_k (Polyak
 
 To first order the mean is off by I^-1 times the mean of the noise e_k = S_k + I (x_k - mean x), so
 that its Monte Carlo covariance is I^-1 V I^-1, with V that of the mean of e_k by batches, which
-allows for the dependence within chains. The log-likelihood is the E step's, at the end.
+allows for the dependence within chains. The log-likelihood is the E step's, at the end. Its score
+S there is what the run has left over: noise that V knows, or a mean that has not settled, which V
+does not. The stated error has V + S S' in the place of V, and so covers both.
 """
 
 import time
@@ -109,17 +111,21 @@ def _move_unit(model, proposal, x, unit, mode, f, z, ratio, key):
     chains, d = z.shape
     for_draw, for_test = jax.random.split(key)
     z_new, ratio_new = draw(for_draw, chains, d, proposal, x.dtype)
-    u, old = log_weights(model, x, unit, mode, f, z, ratio)
-    u_new, new = log_weights(model, x, unit, mode, f, z_new, ratio_new)
+    z, ratio = jnp.stack([z, z_new]), jnp.stack([ratio, ratio_new])
+    u, log_w = log_weights(model, x, unit, mode, f, z.reshape(-1, d), ratio.ravel())
+    old, new = log_w.reshape(2, chains)
     dice = jnp.log(jax.random.uniform(for_test, (chains,), x.dtype))
     accept = (dice < new - old) | ~jnp.isfinite(old)
-    z, u = (jnp.where(accept[:, None], a, b) for a, b in ((z_new, z), (u_new, u)))
+    z, u, ratio = (
+        jnp.where(accept.reshape(-1, *[1] * (v.ndim - 2)), v[1], v[0])
+        for v in (z, u.reshape(2, chains, d), ratio)
+    )
     weight = jnp.full(chains, 1 / chains, x.dtype)
     s, complete = derivatives(model, x, unit, u, weight)
     omega = second_moments(model, unit, u, weight)
     outer = jnp.einsum("c,cp,cr->pr", weight, s, s)
     found = (s.mean(0), outer, complete, omega, accept.mean())
-    return z, jnp.where(accept, ratio_new, ratio), found
+    return z, ratio, found
 
 
 def _iterate(model: Model, proposal: str, data: Data, T: Array, state: Chains, gain: Gains):
@@ -277,18 +283,17 @@ class SAEM(AbstractEstimator):
         c.x, _ = c.canonical(c.start.effect_sd)
         turn = np.where(c.x * mean < 0, -1.0, 1.0)  # columns of factors may have changed sign
         I, V = (A * np.outer(turn, turn) for A in (I, V))
-        c.at = found = c.estep(c.x, c.R)
-        if not np.isfinite(found.loglik) or np.linalg.eigvalsh(T.T @ I @ T)[0] <= 0:
+        c.at = c.estep(c.x, c.R)
+        if not c.finite or np.linalg.eigvalsh(T.T @ I @ T)[0] <= 0:
             c.status = "the information at the end of the run is not positive definite"
             return
-        noise = float(np.trace(np.linalg.solve(I, V)))
-        c.at = found._replace(observed=I, V=V)
-        if c.pin(noise):
-            found = c.moments
-            c.at = found._replace(observed=I, V=V)
+        noise = float(np.trace(np.linalg.solve(I, V + c.at.V)))
+        c.at = c.at._replace(observed=I, V=V)  # pyright: ignore
+        c.pin(noise)
+        left = np.outer(c.at.score, c.at.score)
+        c.at = c.at._replace(observed=I, V=V + left)  # pyright: ignore
         g, _, _, observed = c.round()
-        blur = noise + float(np.trace(np.linalg.solve(I, found.V)))
-        c.converged = bool(g @ uphill(observed, g) <= (SMALL_STEP**2 + 25 * blur))
+        c.converged = bool(g @ uphill(observed, g) <= SMALL_STEP**2 * g.size + 25 * noise)
         c.status = "converged" if c.converged else "the averages have not settled; run it longer"
 
 
