@@ -125,11 +125,11 @@ def log_weights(
 ) -> tuple[Float[Array, "k d"], Float[Array, "k"]]:
     """(u, log w) of draws z; a draw of no weight is put at the mode, where all is finite."""
     params = _params(model, x)
-    u = mode + spread(f, z)
+    u = mode[None] + spread(f, z)
     rise = jax.vmap(lambda v: joint(model, params, unit, v))(u) - joint(model, params, unit, mode)
     log_w = rise + 0.5 * (z**2).sum(-1) + ratio
     keep = log_w > NEGLIGIBLE
-    return jnp.where(keep[:, None], u, mode), jnp.where(keep, log_w, -jnp.inf)
+    return jnp.where(keep[:, None], u, mode[None]), jnp.where(keep, log_w, -jnp.inf)
 
 
 def derivatives(

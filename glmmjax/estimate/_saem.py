@@ -100,7 +100,7 @@ def informed(G: Array, I: Array, g: Array, floor: Array) -> Float[Array, "p"]:
     """P^-1 g with P = G^1/2 M G^1/2, M the fractions of information within [floor, 1]."""
     value, Q = jnp.linalg.eigh(G)
     size = jnp.abs(value)
-    half = Q / jnp.sqrt(jnp.maximum(size, FLAT * size.max()))
+    half = Q / jnp.sqrt(jnp.maximum(size, FLAT * size.max()))[None]
     fraction, W = jnp.linalg.eigh(half.T @ I @ half)
     R = half @ W
     return R @ ((R.T @ g) / jnp.clip(fraction, floor, 1.0))
