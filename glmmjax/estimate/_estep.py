@@ -20,10 +20,11 @@ method gives the Monte Carlo variances of a unit
     var l = sum_r (W_r/W - 1)^2 / (R (R - 1)),     var S = sum_r e_r e_r' / (R (R - 1)),
     e_r = (A_r - S W_r) / W.
 
-The proposal "t" is Student's with 4 degrees of freedom: its tails are heavier than a posterior's,
-so that weights are bounded. A few effects have one each. In larger units the weights would
-degenerate as their number grows, so there it is the multivariate one, z = g sqrt(4/c) with
-c ~ chi^2_4: one radius for all coordinates.
+The proposal "t" is Student's: its tails are heavier than a posterior's, so that weights are
+bounded. A few effects have one each, with 4 degrees of freedom. In larger units the weights would
+degenerate as their number d grows, so there it is the multivariate one, z = g sqrt(df/c) with
+c ~ chi^2_df: one radius for all coordinates. The radius of N(0, I_d) varies by a factor of about
+1 +- 1/sqrt(2 d) and that of t by 1 +- 1/sqrt(2 df), so df = d/2 keeps the weights alike for any d.
 """
 
 import math
@@ -88,18 +89,20 @@ def draw(
     key: Key[Array, ""], points: int, d: int, proposal: str, dtype: Any
 ) -> tuple[Float[Array, "k d"], Float[Array, "k"]]:
     """(z, log N(z) - log q(z)) of `points` draws from the proposal; Sobol if a power of two."""
-    qmc = d + 2 <= QMC_DIM and points & (points - 1) == 0
+    half = max(2, d // 4)  # of the degrees of freedom
+    qmc = d + half <= QMC_DIM and points & (points - 1) == 0
     if proposal == "normal" or d <= FEW:
         kind = proposal if d else "normal"
         z, log_w = random_rule(key, 1, points, max(d, 1), qmc=qmc, proposal=kind, dtype=dtype)
         return z[0, :, :d], log_w[0] + math.log(points)
-    g, _ = random_rule(key, 1, points, d + 2, qmc=qmc, dtype=dtype)
-    z = g[0, :, :d]
-    chi2 = -2 * log_ndtr(g[0, :, d:]).sum(-1)  # a product of two uniforms: chi^2_4 / -2
-    z = z * jnp.sqrt(4 / chi2)[:, None]
+    g, _ = random_rule(key, 1, points, d + half, qmc=qmc, dtype=dtype)
+    df = 2 * half
+    chi2 = -2 * log_ndtr(g[0, :, d:]).sum(-1)  # each uniform's -2 log is a chi^2_2
+    z = g[0, :, :d] * jnp.sqrt(df / chi2)[:, None]
     size = (z**2).sum(-1)
-    constant = math.lgamma(2 + d / 2) - 0.5 * d * math.log(4 * math.pi)
-    log_t = constant - (2 + d / 2) * jnp.log1p(size / 4)
+    power = (df + d) / 2
+    constant = math.lgamma(power) - math.lgamma(half) - 0.5 * d * math.log(df * math.pi)
+    log_t = constant - power * jnp.log1p(size / df)
     return z, -0.5 * d * LOG_2PI - 0.5 * size - log_t
 
 

@@ -139,8 +139,8 @@ def _doubts(fit: "Fit") -> tuple[str, ...]:
     error = _numbers.monte_carlo_error(fit)
     if error > MONTE_CARLO:
         found.append(
-            f"Monte Carlo error is up to {error:.1g} standard errors of an estimate; use more draws "
-            "(MCEM) or iterations (SAEM)"
+            f"Monte Carlo error is up to {error:.1g} standard errors of an estimate; use "
+            "more draws (MCEM) or iterations (SAEM)"
         )
     elif e.gradient > GRADIENT + 5 * error * math.sqrt(len(e.cov)):
         found.append(

@@ -393,7 +393,7 @@ def test_crossed_factors_agree_between_the_two():
     h, i, x = rng.integers(0, 20, n), rng.integers(0, 15, n), rng.normal(size=n)
     eta = 0.3 + 0.5 * x + 0.8 * rng.normal(size=20)[h] + rng.normal(size=15)[i]
     data = {"y": rng.binomial(1, 1 / (1 + np.exp(-eta))), "x": x, "h": h, "i": i}
-    methods = (gj.MCEM(error=0.06), gj.SAEM(iterations=900))
+    methods = (gj.MCEM(error=0.06), gj.SAEM(iterations=1500))
     mcem, saem = (gj.glmm("y ~ x + (1 | h) + (1 | i)", data, method=m) for m in methods)
     both = np.hypot(mcem.estimate.details["mcse"], saem.estimate.details["mcse"])
     assert (np.abs(estimates(mcem) - estimates(saem)) < 4 * both).all()
