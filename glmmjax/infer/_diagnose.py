@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._fit import Fit
 
 GRADIENT = 1e-5  # standard errors from the optimum
+MONTE_CARLO = 0.1  # standard errors that Monte Carlo error may be worth
 EIGENVALUE = 1e-6  # of the Hessian in coordinates where 1 is ordinary
 
 
@@ -136,7 +137,13 @@ def _doubts(fit: "Fit") -> tuple[str, ...]:
             "The mode of some unit was not found exactly "
             f"({MESSAGES.get(e.result, e.result)}); compare with another start="
         )
-    if e.gradient > GRADIENT:
+    error = _numbers.monte_carlo_error(fit)
+    if error > MONTE_CARLO:
+        found.append(
+            f"Monte Carlo error is up to {error:.1g} standard errors of an estimate; use "
+            "more draws (MCEM) or iterations (SAEM)"
+        )
+    elif e.gradient > GRADIENT + 5 * error * math.sqrt(len(e.cov)):
         found.append(
             f"The search stopped {e.gradient:.1g} standard errors from the maximum; refit with "
             "start= from this fit, or rescale columns"

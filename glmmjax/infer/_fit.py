@@ -167,6 +167,16 @@ class Fit:
         return _tables.bse(self)
 
     @property
+    def mcse(self) -> "pd.Series | None":
+        """Monte Carlo standard errors of `params`; None for a deterministic method."""
+        return _tables.mcse(self)
+
+    @property
+    def trace(self) -> "pd.DataFrame | None":
+        """Iterations of a Monte Carlo method: draws, loglik, parameters; None for another one."""
+        return _tables.trace(self)
+
+    @property
     def zvalues(self) -> "pd.Series":
         """params / bse."""
         return self.params / self.bse

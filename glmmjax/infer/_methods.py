@@ -8,13 +8,15 @@ import dataclasses
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 from .._errors import DataError, NotSupportedError
-from ..estimate import PQL, AbstractEstimator, LinearMixed, MaximumLikelihood
+from ..estimate import MCEM, PQL, SAEM, AbstractEstimator, LinearMixed, MaximumLikelihood
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AGQ, AbstractIntegrator, Importance, Laplace
 
 Method: TypeAlias = AbstractIntegrator | AbstractEstimator
 
-METHODS: dict[str, type] = {method.name: method for method in (Laplace, AGQ, Importance, PQL)}
+METHODS: dict[str, type] = {
+    method.name: method for method in (Laplace, AGQ, Importance, MCEM, SAEM, PQL)
+}
 LATER = ("foce", "linearize", "nuts")
 
 

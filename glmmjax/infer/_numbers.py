@@ -77,6 +77,15 @@ def se(fit: "Fit") -> Float[np.ndarray, "K"]:
     return np.sqrt(np.where(variance >= 0, variance, np.nan))
 
 
+def monte_carlo_error(fit: "Fit") -> float:
+    """The largest Monte Carlo standard error in standard errors; 0 for a deterministic method."""
+    mcse = fit.estimate.details.get("mcse")
+    if mcse is None:
+        return 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.max(np.nan_to_num(mcse / se(fit)), initial=0.0))
+
+
 def two_sided(z: Float[np.ndarray, "P"]) -> Float[np.ndarray, "P"]:
     """P(|N(0, 1)| > |z|)."""
     return np.array([math.erfc(abs(v) / math.sqrt(2.0)) for v in z], float)

@@ -38,7 +38,7 @@ def summary(fit: "Fit") -> Summary:
     """The long report."""
     blocks: list[Lines | Table] = [
         Lines("", _model_lines(fit)),
-        Lines("", (_likelihood(fit), *_restricted(fit), *_caution(fit))),
+        Lines("", (_likelihood(fit), *_restricted(fit), *_monte_carlo(fit), *_caution(fit))),
         *_random_effects(fit),
         *_coefficient_tables(fit),
         *_dispersion_lines(fit),
@@ -123,6 +123,16 @@ def _restricted(fit: "Fit") -> tuple[str, ...]:
     return (
         "Restricted likelihoods of models with different fixed effects are not comparable: "
         "refit with reml=False to compare those.",
+    )
+
+
+def _monte_carlo(fit: "Fit") -> tuple[str, ...]:
+    """How far another seed would move the numbers."""
+    if "mcse" not in fit.estimate.details:
+        return ()
+    return (
+        f"Monte Carlo error: log-likelihood {fit.estimate.loglik_se:.1g}; estimates at most "
+        f"{_numbers.monte_carlo_error(fit):.1g} of their standard errors",
     )
 
 
