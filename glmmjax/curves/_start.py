@@ -54,17 +54,11 @@ class AbstractSelfStart(AbstractCurve):
         """
         del group
         x, y = _checked(self, x, y)
-        points = [[p.get(name, 0.0) for name in self.parameters] for p in self.grid(x)]
         with jax.enable_x64(True), np.errstate(all="ignore"):  # type: ignore[attr-defined]
+            points = [[p.get(name, 0.0) for name in self.parameters] for p in self.grid(x)]
             best = _project(self, np.array(points, float), x, y) if points else None
             if best is None:
-                raise DataError(
-                    f"no start values for {self.name}: tried {len(points)} points of its "
-                    f"nonlinear parameters over the range of {', '.join(self.covariates)}, with "
-                    "least squares for the others; give start={"
-                    + ", ".join(f"{p!r}: ..." for p in self.parameters)
-                    + "}"
-                )
+                raise DataError(_nothing_found(self, len(points)))
             best = _polish(self, best, x, y)
         return dict(zip(self.parameters, map(float, best), strict=True))
 
@@ -89,35 +83,48 @@ def _checked(
     return x, y
 
 
+def _nothing_found(curve: AbstractCurve, tried: int) -> str:
+    wanted = ", ".join(f"{p!r}: ..." for p in curve.parameters)
+    return (
+        f"no start values for {curve.name}: tried {tried} points of its nonlinear parameters over "
+        f"the range of {', '.join(curve.covariates)}, with least squares for the others; give "
+        f"start={{{wanted}}}"
+    )
+
+
 def _project(
     curve: AbstractSelfStart, points: np.ndarray, x: HostCovariates, y: np.ndarray
 ) -> np.ndarray | None:
     """Return the parameters (p,) with the least residual sum of squares among `points` (C, p)."""
     rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), _GRID_ROWS)).astype(int))
     x, y = tuple(c[rows] for c in x), y[rows]
-    linear = [curve.parameters.index(name) for name in curve.linear]
-    scale = [curve.parameters.index(name) for name in curve.log_scale]
-
-    k = max(1, len(linear))
-    at = np.repeat(points[:, None], k, axis=1)  # (C, k, p): column j is the curve at lin = e_j
-    for j, index in enumerate(linear):
-        at[:, j, index] = 1.0
-    tiled = tuple(np.tile(c, (len(points) * k,) + (1,) * (c.ndim - 1)) for c in x)
-    columns = np.asarray(
-        _programs()[0](
-            curve, tuple(np.repeat(at.reshape(-1, at.shape[-1]).T, len(y), axis=1)), tiled
-        )
+    linear, scale = (
+        [curve.parameters.index(p) for p in n] for n in (curve.linear, curve.log_scale)
     )
-    columns = columns.reshape(len(points), k, len(y)).swapaxes(1, 2)
-
+    columns = _columns(curve, points, linear, x)
     usable = np.isfinite(columns).all((1, 2))
-    columns, points = columns[usable], points[usable].copy()
+    columns, points = columns[usable], points[usable]
     factors = np.linalg.pinv(columns) @ y  # (C, k)
-    rss = np.sum((columns @ factors[..., None] - y[:, None]) ** 2, axis=(1, 2))
+    rss = np.sum(((columns @ factors[..., None])[..., 0] - y) ** 2, axis=1)
     points[:, linear] = factors[:, : len(linear)]
     points[:, scale] -= np.log(factors[:, :1])
     rss = np.where(np.isfinite(points).all(1), rss, np.inf)
     return points[np.argmin(rss)] if np.isfinite(rss).any() else None
+
+
+def _columns(
+    curve: AbstractCurve, points: np.ndarray, linear: list[int], x: HostCovariates
+) -> np.ndarray:
+    """Return c_j of every row (C, n, k) at every point; k = 1 if the curve only has a scale."""
+    k = max(1, len(linear))
+    at = np.repeat(points[:, None], k, axis=1)  # (C, k, p)
+    for j, index in enumerate(linear):
+        at[:, j, index] = 1.0
+    # The curve is elementwise over rows, so that all points fit into one call.
+    phi = tuple(np.repeat(at.reshape(len(points) * k, -1).T, len(x[0]), axis=1))
+    tiled = tuple(np.tile(c, (len(points) * k,) + (1,) * (c.ndim - 1)) for c in x)
+    values = np.asarray(_programs()[0](curve, phi, tiled))
+    return values.reshape(len(points), k, -1).swapaxes(1, 2)
 
 
 def _polish(
@@ -128,7 +135,8 @@ def _polish(
 
     def residual(phi: np.ndarray) -> np.ndarray:
         # A step into an overflow is a bad step; MINPACK would go on with a NaN.
-        return np.nan_to_num(np.asarray(program(curve, phi, x)[0]) - y, nan=1e100)
+        f = np.asarray(program(curve, phi, x)[0])
+        return np.nan_to_num(f - y, nan=1e100, posinf=1e100, neginf=-1e100)
 
     def jacobian(phi: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.asarray(program(curve, phi, x)[1]))
