@@ -11,7 +11,7 @@ With L(t) = 1 / (1 + e^{-t}) and rate = e^{lrc}:
     SSasympOrig  Asym (1 - exp(-rate x))
 
 R calls x `input` in all but SSgompertz and SSweibull. Source: Pinheiro and Bates (2000),
-Mixed-Effects Models in S and S-PLUS, appendix C; Bates and Watts (1988) for the last but three.
+Mixed-Effects Models in S and S-PLUS, appendix C; for the Gompertz and Weibull curves R's help.
 """
 
 from collections.abc import Iterator

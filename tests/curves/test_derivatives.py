@@ -6,7 +6,7 @@ numbers. It may use formulas that break down on the real line. Directions v alon
 parameters fix all mixed derivatives.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import combinations, product
 
 import jax
@@ -16,6 +16,7 @@ import pytest
 from scipy.linalg import expm
 
 from glmmjax import curves
+from glmmjax.curves._exponentials import decay
 from glmmjax.numeric import fast_jit
 
 EXP = np.exp
@@ -146,7 +147,7 @@ def program():
     return fast_jit(jets)
 
 
-@lru_cache(maxsize=None)
+@cache
 def computed(name):
     """Derivatives 0 to 4 at the ordinary points and at all combinations of the extremes."""
     _, _, points, extremes = CURVES[name]
@@ -191,3 +192,41 @@ def test_vmap_over_rows_is_the_curve_and_the_dtype_is_the_inputs(name):
     np.testing.assert_allclose(by_row, computed(name)[0][0], rtol=1e-13, atol=1e-15)
     for dtype in (jnp.float32, jnp.float64):
         assert jax.eval_shape(curve, *jax.tree.map(dtype, (phi, x))).dtype == dtype
+
+
+def test_a_decay_that_is_over_has_derivatives_zero_in_either_mode():
+    def h(lrc):
+        return decay(jnp.exp(lrc) * 6.0)
+
+    for mode in (jax.grad, jax.jacfwd):
+        assert mode(mode(mode(mode(h))))(300.0) == 0.0
+    assert decay(jnp.asarray(700.0)) == pytest.approx(np.exp(-700.0), rel=1e-12)
+
+
+def test_two_compartments_solve_their_differential_equation():
+    """Amounts under x' = A x between doses, by the matrix exponential."""
+    cl, v1, q, v2 = 0.8, 2.0, 1.1, 3.0
+    a = np.array([[-(cl + q) / v1, q / v2], [q / v1, -q / v2]])
+    expected = [
+        sum(
+            d * expm(a * (t - s))[0, 0] / v1
+            for s, d in zip((0, 1, 4), (3, 2, 1), strict=True)
+            if t >= s
+        )
+        for t in T
+    ]
+    phi = tuple(np.full(5, np.log(p)) for p in (cl, v1, q, v2))
+    got = curves.get("pk2_bolus")(phi, tuple(map(jnp.asarray, DOSED)))
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
+
+
+def test_oral_absorption_is_the_convolution_of_its_input():
+    """A depot that empties at rate ka feeds the compartment, also where ka = Cl / V."""
+    for ka, cl, v in ((1.3, 0.8, 2.0), (0.4, 0.8, 2.0), (0.1, 0.8, 2.0)):
+        a = np.array([[-ka, 0.0], [ka, -cl / v]])
+        expected = [5.0 * expm(a * t)[1, 0] / v for t in T]
+        phi = tuple(np.full(5, np.log(p)) for p in (ka, cl, v))
+        x = (jnp.asarray(T), jnp.zeros((5, 1)), jnp.full((5, 1), 5.0))
+        np.testing.assert_allclose(curves.get("pk1_oral")(phi, x), expected, rtol=1e-13)
+        fol = curves.get("SSfol")((phi[1] - phi[2], phi[0], phi[1]), (jnp.full(5, 5.0), T))
+        np.testing.assert_allclose(fol, expected, rtol=1e-13)

@@ -34,7 +34,8 @@ CASES = {
     "Chick 1, four parameters": (
         "SSfpl", [DAY], CHICK_1,
         [27.453209070717, 348.971166890696, 19.3905280736135, 6.67262062842163]),
-    "Loblolly": ("SSasymp", [AGE], HEIGHT, [94.1282098946555, -8.25075255444324, -3.21757827261458]),
+    "Loblolly": ("SSasymp", [AGE], HEIGHT,
+                 [94.1282098946555, -8.25075255444324, -3.21757827261458]),
     "Loblolly from 0": ("SSasympOrig", [AGE], HEIGHT, [315.044572819576, -4.81388984500396]),
     "CO2": ("SSasympOff", [CO2], UPTAKE, [38.1397800054745, -4.38064623267765, 51.2232766614092]),
     "DNase, Gompertz": ("SSgompertz", [LOG_DNASE], DENSITY,
