@@ -23,7 +23,7 @@ _HOME = {
     "NotSupportedError": "_errors", "PrecisionError": "_errors", "PrecisionWarning": "_errors",
     "SeparationWarning": "_errors", "SingularFitWarning": "_errors",
 }  # fmt: skip
-_MODULES = ("datasets", "families")
+_MODULES = ("curves", "datasets", "families")
 
 __all__ = sorted([*_HOME, *_MODULES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -42,6 +42,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from . import curves as curves
     from . import datasets as datasets
     from . import families as families
     from ._cache import use_cache as use_cache
