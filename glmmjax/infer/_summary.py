@@ -113,7 +113,7 @@ def _caution(fit: "Fit") -> tuple[str, ...]:
         return ()
     return (
         "PQL is biased towards zero, variances most, for binary responses and small counts: "
-        "method='laplace' and 'agq' are not.",
+        "method='laplace' is much less so, and 'agq' is not.",
     )
 
 
