@@ -103,8 +103,10 @@ def _likelihood(fit: "Fit") -> str:
     if fit.loglik_note:
         return f"no log-likelihood ({fit.df_model} parameters): {fit.loglik_note}"
     name = "REML log-likelihood" if fit.reml else "log-likelihood"
+    error = f" ± {fit.loglik_se:.1g}" if fit.loglik_se > 0 else ""
     return (
-        f"{name} {fit.loglik:.4f} ({fit.df_model} parameters), AIC {fit.aic:.4f}, BIC {fit.bic:.4f}"
+        f"{name} {fit.loglik:.4f}{error} ({fit.df_model} parameters), AIC {fit.aic:.4f}, "
+        f"BIC {fit.bic:.4f}"
     )
 
 
