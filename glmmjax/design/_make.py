@@ -8,6 +8,7 @@ import numpy as np
 from .._errors import DataError
 from ..formula import Bar, Expression, Formula, Part, parse, split_sides
 from ._checks import check_terms, suspicious_levels
+from ._correlation import parse_correlation, read_series
 from ._evaluate import Evaluator
 from ._frame import Frame
 from ._levels import group_levels
@@ -43,6 +44,7 @@ def make_design(
     contrasts: Mapping[str, str] | None = None,
     subset: Any = None,
     weights_kind: str = "frequency",
+    correlation: str | None = None,
     allow_fixed: bool = False,
 ) -> Design:
     """Read the formula and make all columns a model needs from a frame or a dict of arrays.
@@ -50,14 +52,15 @@ def make_design(
     `family` gives `name`, `support` and `predictors`. `weights`, `offset`, `trials` are a column's
     name, an expression, or an array; `subset` is an expression or a true/false array;
     `contrasts` maps a factor to treatment, sum, helmert, poly, SAS or diff. Rows with missing
-    values are dropped with a note, or refused with `missing="raise"`. `allow_fixed=True` accepts a
-    formula without random terms.
+    values are dropped with a note, or refused with `missing="raise"`. `correlation` is
+    "ar1(time | group)". `allow_fixed=True` accepts a formula without random terms.
 
     Raises FormulaError for the text, DataError for the data; each message says what to do.
     """
     parsed = parse(formula)
     check_arguments(parsed, weights_kind, allow_fixed)
     parts = predictor_parts(parsed, family, ziformula, dispformula)
+    chain = parse_correlation(correlation)
     columns = Columns(Frame(data))
     if columns.frame.n == 0:
         raise DataError("the data have no rows")
@@ -66,6 +69,9 @@ def make_design(
         for role, value in (("weights", weights), ("offset", offset), ("trials", trials))
     }
     names, groups = used_columns(parsed, parts, given)
+    if chain is not None:
+        groups = (*groups, *(c for c in chain.group if c not in names and c != chain.time))
+        names = tuple(dict.fromkeys((*names, *chain.columns)))
     columns.frame.read_as_labels(groups)
     rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
     check_finite(names, columns, rows)
@@ -94,6 +100,7 @@ def make_design(
         all_notes,
         recipe,
         _left(formula),
+        read_series(chain, columns, evaluator.rows, terms, weight),
     )
 
 

@@ -38,6 +38,17 @@ class TermDesign:
 
 
 @dataclass(frozen=True, eq=False)
+class Series:
+    """Rows that follow one another in time: see `_correlation`."""
+
+    text: str
+    codes: Int[np.ndarray, "n"]
+    time: Float[np.ndarray, "n"]
+    before: Int[np.ndarray, "n"]
+    gap: Float[np.ndarray, "n"]
+
+
+@dataclass(frozen=True, eq=False)
 class Design:
     """Everything a model needs from the data; `y` is (n,), or (n, 2) = (successes, trials).
 
@@ -54,6 +65,7 @@ class Design:
     notes: tuple[str, ...]
     recipe: "Recipe"
     response_name: str
+    series: Series | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from ..families import AbstractFamily
 from ..model import Data, Params
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
-from ._methods import Method, estimator_for
+from ._methods import Method, check_correlation, estimator_for
 
 
 def device_data(data: Data) -> Data:
@@ -48,6 +48,7 @@ def fit_design(
 ) -> Fit:
     """Fit a design. Raises `NotSupportedError` where the method does not apply."""
     estimator = estimator_for(method, family, dispformula, design.weights_kind)
+    check_correlation(design, method)
     settings = Settings(
         formula, family, method, design.weights_kind, ziformula, dispformula, estimator,
         record or {},
