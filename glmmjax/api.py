@@ -165,6 +165,8 @@ def build(
     to `marginal_loglik(params, data, model)`; in a 32-bit JAX process that raises
     `PrecisionError` with the line to add.
     """
+    if columns.get("correlation") is not None:
+        raise NotSupportedError("correlation= belongs to glmm(method='pql'), not to a likelihood")
     family = _family(family, link, ziformula)
     design = make_design(
         formula, data, family, ziformula=ziformula, dispformula=dispformula, **columns
