@@ -27,7 +27,7 @@ from ..model import Data, Params
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
 from ._integral import check_integral, laplace_warning
-from ._methods import Method, estimator_for
+from ._methods import Method, check_correlation, estimator_for
 
 
 def device_data(data: Data) -> Data:
@@ -50,6 +50,7 @@ def fit_design(
 ) -> Fit:
     """Fit a design. Raises `NotSupportedError` where the method does not apply."""
     estimator = estimator_for(method, family, dispformula, design.weights_kind)
+    check_correlation(design, method)
     settings = Settings(
         formula, family, method, design.weights_kind, ziformula, dispformula, estimator,
         record or {},
