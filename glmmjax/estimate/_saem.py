@@ -287,8 +287,7 @@ class SAEM(AbstractEstimator):
         noise = float(np.trace(np.linalg.solve(I, V + c.at.V)))
         c.at = c.at._replace(observed=I, V=V)  # pyright: ignore
         c.pin(noise)
-        left = np.outer(c.at.score, c.at.score)
-        c.at = c.at._replace(observed=I, V=V + left)  # pyright: ignore
+        c.at = c.at._replace(observed=I, V=V + np.outer(c.at.score, c.at.score))  # pyright: ignore
         g, _, _, observed = c.round()
         c.converged = bool(g @ uphill(observed, g) <= SMALL_STEP**2 * g.size + 25 * noise)
         c.status = "converged" if c.converged else "the averages have not settled; run it longer"
