@@ -251,7 +251,7 @@ def test_a_hostile_formula_is_refused_before_the_file_is_read(capsys, formula):
     [
         (["--family", "poison"], "poisson"),
         (["--link", "logitt"], "logit"),
-        (["--method", "lme"], "laplace, agq, pql"),
+        (["--method", "lme"], "laplace, agq, importance"),
         (["--method", "agq", "--nodes", "0"], "positive"),
         (["--nodes", "5"], "needs method='agq'"),
         (["--format", "xml"], "invalid choice"),

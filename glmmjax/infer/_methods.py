@@ -81,7 +81,7 @@ def estimator_for(
     if not family.has_density:
         raise NotSupportedError(
             f"the {family.name} family has a variance but no likelihood, so {method.label} does "
-            "not apply: use method='pql', gee(), or a family with a density"
+            "not apply: use gj.gee(..., groups=...), method='pql', or a family with a density"
         )
     return LinearMixed(method.reml, precision) if linear else MaximumLikelihood(method)  # pyright: ignore
 
