@@ -217,7 +217,7 @@ def test_demo(capsys):
     out = capsys.readouterr().out
     for number in ("-92.0263", "-91.9834", "-875.9697", "-871.8141"):
         assert number in out
-    header = next(line for line in out.splitlines() if "Laplace, averaged" in line)
+    header = next(line for line in out.splitlines() if "AGQ 25, averaged" in line)
     methods = ("PQL", "Laplace", "AGQ 25", "importance sampling", "MCEM", "SAEM", "GEE")
     assert all(name in header for name in methods)
     assert "-1.3274 (0.2303)" in out and "-91.983" in out and "marginal" in out
