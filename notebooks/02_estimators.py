@@ -13,9 +13,9 @@
 # %% [markdown]
 # # One model, every estimator
 #
-# 294 patients, up to seven visits, and at each visit a toenail infection that is severe or not: data
-# on which estimators of mixed models are known to disagree. Patients differ so much that six of ten
-# respond alike at every visit, nearly all of them without a severe infection.
+# 294 patients, up to seven visits, and at each visit a toenail infection that is severe or not:
+# data on which estimators of mixed models are known to disagree. Patients differ so much that six
+# of ten respond alike at every visit, nearly all of them without a severe infection.
 
 # %%
 import matplotlib.pyplot as plt
