@@ -14,7 +14,7 @@ from .design import Design, make_design
 from .estimate import Options, find_start
 from .infer import Fit
 from .infer._engine import announce, device_data, fit_design
-from .infer._fit import double_precision
+from .infer._fit import double_precision, whole_seed
 from .infer._methods import resolve_method
 from .model import Data, Model, Params
 
@@ -97,7 +97,7 @@ def glmm(
         in every grouping factor. `fit.corr_params` holds rho.
     missing : "drop" (with one `DataWarning` line) or "raise".
     start : starting values by name, e.g. ``{"Intercept": 1.0, "sd:herd:Intercept": 0.5}``.
-    seed : of the random draws of "mcem" and "saem"; the same seed gives the same result.
+    seed : of the draws of "importance", "mcem" and "saem"; the same seed, the same result.
     progress : True prints a line a step to stderr; a callable gets (iteration, loglik, x).
     options : `tol` and `max_evaluations` of the outer search.
     strict : raise instead of warn when the fit did not converge.
@@ -147,7 +147,7 @@ def _fit_formula(
     fit = fit_design(
         design, family, how, formula=formula, ziformula=ziformula,
         dispformula=dispformula, start=start, options=_options(options, progress),
-        record={"seed": seed}, seconds={"design": time.perf_counter() - began},
+        record={"seed": whole_seed(seed)}, seconds={"design": time.perf_counter() - began},
     )  # fmt: skip
     return announce(fit, strict)
 

@@ -20,6 +20,7 @@ from ._errors import (
 )
 from .design import Design, make_design
 from .design._blocks import sort_rows
+from .design._correlation import order_notes
 from .design._frame import Frame
 from .estimate._gee import solve
 from .formula import parse
@@ -112,10 +113,14 @@ def gee(
         time=None if rows else time,
     )  # fmt: skip
     design, chosen, names = _ready(design, chosen)
-    assert design.groups is not None
-    when = _row_numbers(design.groups.codes) if rows else design.time
-    order = sort_rows(design.groups.codes, when)
-    found = structure(corr, m, convention, design.groups, when, order, design.rows)
+    members = design.groups
+    assert members is not None
+    when = _row_numbers(members.codes) if rows else design.time
+    if rows:
+        notes = order_notes(len(design.rows), Frame(data).n)
+        design = replace(design, notes=(*design.notes, *notes))
+    order = sort_rows(members.codes, when)
+    found = structure(corr, m, convention, members, when, order, design.rows)
     fixed = _scale(scale, chosen)
     label = corr if isinstance(corr, str) else "given"
     settings = GEESettings(formula, chosen, label, covariance_name(cov), fixed, convention)
@@ -148,7 +153,13 @@ def _family(family: Any, link: Any) -> Any:
 def _options(options: dict[str, Any] | None) -> dict[str, Any]:
     if unknown := sorted(set(options or ()) - set(OPTIONS)):
         raise DataError(f"options= knows {', '.join(OPTIONS)}, not {', '.join(map(repr, unknown))}")
-    return {**OPTIONS, **(options or {})}
+    found = {**OPTIONS, **(options or {})}
+    tol, most = found["tol"], found["max_iterations"]
+    if isinstance(tol, bool) or not isinstance(tol, Real) or not 0 < float(tol) < 1:
+        raise DataError(f"options= tol is a number between 0 and 1, not {tol!r}")
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise DataError(f"options= max_iterations is a whole number from 1, not {most!r}")
+    return found
 
 
 def _refuse_bars(formula: str) -> None:

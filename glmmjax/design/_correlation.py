@@ -49,6 +49,16 @@ def parse_correlation(text: str | None) -> CorrelationText | None:
     return CorrelationText(text, None if time == "1" else time, names)
 
 
+def order_notes(kept: int, given: int) -> tuple[str, ...]:
+    """What the order of rows means where some of the rows given were dropped."""
+    if kept == given:
+        return ()
+    return (
+        f"the order of the {kept} rows kept is taken as time, so that a row after a dropped one is "
+        "one step nearer to those before it; give a time column to keep the distances",
+    )
+
+
 def read_series(
     asked: CorrelationText | None,
     columns: Columns,
@@ -66,6 +76,10 @@ def read_series(
     lookup, name = columns.lookup(rows), ":".join(asked.group)
     found = group_levels([lookup(column) for column in asked.group], name)
     codes, time = found.codes, _time(asked, lookup, found.codes)
+    if len(found.levels) == len(codes):
+        raise DataError(
+            f"correlation= needs two rows or more of some {name}; every {name} has one row only"
+        )
     if (weight == 0).any():
         raise DataError(f"correlation= needs a weight above 0 in row {rows[weight == 0][0]}")
     for term in terms:

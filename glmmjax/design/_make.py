@@ -8,7 +8,7 @@ import numpy as np
 from .._errors import DataError
 from ..formula import Bar, Expression, Formula, Part, parse, split_sides
 from ._checks import check_terms, suspicious_levels
-from ._correlation import parse_correlation, read_series
+from ._correlation import order_notes, parse_correlation, read_series
 from ._evaluate import Evaluator
 from ._frame import Frame
 from ._levels import group_levels
@@ -95,6 +95,8 @@ def make_design(
     kept = [independent_columns(p.X) for p in predictors]
     all_notes = (*notes, *dropped, *outcome.notes, *evaluator.notes, *_rank_notes(predictors, kept))
     all_notes += tuple(suspicious_levels(state, terms, columns, parts))
+    if chain is not None and chain.time is None:
+        all_notes += order_notes(len(evaluator.rows), columns.frame.n)
     predictors = tuple(map(_keep, predictors, kept))
     recipe = _recipe(formula, family, parts, predictors, kept, parsed.rhs.bars, terms, given, state)
     return Design(

@@ -14,7 +14,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Float
 
-from ..integrate import Importance, Point, surround
+from ..integrate import Importance, Point, find_mode, surround
 from ..model import Data, Model, Params
 from ..numeric import fast_jit, pareto_k, tail_length
 
@@ -33,7 +33,10 @@ class Assessment:
 
 @lru_cache(maxsize=16)
 def _program(model: Model, structure: Any, integrator: Importance):
-    """Compiled (params, data leaves, modes, key) -> per bucket (log E by replicate, tail)."""
+    """Compiled (params, data leaves, start, key) -> per bucket (log E by replicate, tail).
+
+    Modes are searched for from the start: an estimator's own (PQL's) may be another density's.
+    """
     tail = tail_length(integrator.draws)
 
     def summary(rho):
@@ -41,7 +44,8 @@ def _program(model: Model, structure: Any, integrator: Importance):
 
     def run(params, leaves, u, key):
         data = jax.tree.unflatten(structure, leaves)
-        at = surround(params, data, model, Point(u, jnp.zeros(0, u[0].dtype)))
+        start = Point(u, jnp.zeros(0, u[0].dtype))
+        at = surround(params, data, model, find_mode(model, params, data, start, False)[0])
         return [integrator.sample(model, key, params, k, a, summary) for k, a in enumerate(at)]
 
     return fast_jit(run)
@@ -50,7 +54,7 @@ def _program(model: Model, structure: Any, integrator: Importance):
 def assess(
     integrator: Importance, model: Model, params: Params, data: Data, mode: Point, key: Any
 ) -> tuple[Assessment, ...]:
-    """The units of every bucket at their modes."""
+    """The units of every bucket; `mode` is where the search for theirs starts."""
     leaves, structure = jax.tree.flatten(data)
     key = jax.random.key(0) if key is None else key
     out = _program(model, structure, integrator)(params, tuple(leaves), mode.u, key)

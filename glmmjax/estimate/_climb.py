@@ -137,9 +137,10 @@ class Climb:
 
     def accept(self, x: np.ndarray, free: np.ndarray, noise: float) -> bool:
         """Go to x unless the log-likelihood is lower there by more than noise."""
-        m, new = self.at, self.estep(x, self.R)
+        m, modes, new = self.at, self.estep.u, self.estep(x, self.R)
         slack = 2 * np.sqrt(max(m.loglik_var, 0.0)) + noise + 1e-10 * abs(m.loglik)
         if not new.loglik >= m.loglik - slack:
+            self.estep.u = modes  # those of the point that stands
             return False
         self.x, self.free, self.at = x, free, new
         return True

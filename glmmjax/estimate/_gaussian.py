@@ -117,7 +117,10 @@ class ProfiledDeviance:
             self._head(theta[None])
         assert self.last is not None
         head, beta, R_X, u = self.last[1]
-        root = self.T @ np.linalg.inv(np.asarray(R_X)).T
+        try:
+            root = self.T @ np.linalg.inv(np.asarray(R_X)).T
+        except np.linalg.LinAlgError:  # X'V^-1 X is singular, or no number at all
+            root = np.full_like(self.T, np.nan)
         return np.asarray(head)[0], self.b0 + self.T @ np.asarray(beta), root, u
 
 

@@ -62,6 +62,8 @@ class PQL(AbstractEstimator):
 
     def __check_init__(self):
         value = self.scale
+        if not (isinstance(self.reml, bool) and isinstance(self.precision, bool)):
+            raise DataError("reml and precision of PQL are True or False")
         if value is not None and not (isinstance(value, float) and 0 < value < math.inf):
             raise DataError(f"PQL's scale is a positive number, or None to estimate it: {value!r}")
 

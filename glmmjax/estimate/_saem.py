@@ -124,7 +124,7 @@ def _move_unit(model, proposal, x, unit, mode, f, z, ratio, key):
     s, complete = derivatives(model, x, unit, u, weight)
     omega = second_moments(model, unit, u, weight)
     outer = jnp.einsum("c,cp,cr->pr", weight, s, s)
-    found = (s.mean(0), outer, complete, omega, accept.mean())
+    found = (s.mean(0), outer, complete, omega, accept.astype(new.dtype).mean())
     return z, ratio, found
 
 

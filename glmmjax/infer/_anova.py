@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from ._fit import Fit
 
 
+# Methods that are exact for a linear Gaussian model.
+EXACT = ("exact", "laplace", "agq")
+
+
 def anova(*fits: "Fit") -> "pd.DataFrame":
     """Likelihood-ratio table of nested models fitted to the same data.
 
     One row a model, from the smallest to the largest: columns npar, aic, bic, loglik, deviance
-    (-2 loglik), and, against the row above, chisq, df and pvalue (missing in the first row and
-    where df is 0). The index says what distinguishes the models. That the models are nested is
-    for the caller to know.
+    (-2 loglik), loglik_se (of Monte Carlo methods), and, against the row above, chisq, df and
+    pvalue (missing in the first row and where df is 0). The index says what distinguishes the
+    models. That the models are nested is for the caller to know.
 
     Raises DataError if the rows, the response or the weights differ, and NotSupportedError if
     the likelihoods cannot be compared: other approximations, REML beside ML, REML with different
@@ -53,6 +57,7 @@ def anova(*fits: "Fit") -> "pd.DataFrame":
             "aic": [f.aic for f in fits],
             "bic": [f.bic for f in fits],
             "loglik": loglik,
+            **_errors(fits),
             "deviance": -2 * loglik,
             "chisq": chisq,
             "df": df,
@@ -60,6 +65,12 @@ def anova(*fits: "Fit") -> "pd.DataFrame":
         },
         index=pd.Index(_labels(fits), name="model"),
     )
+
+
+def _errors(fits: tuple["Fit", ...]) -> dict[str, list[float]]:
+    """Monte Carlo errors of the log-likelihoods, where there are any."""
+    errors = [fit.loglik_se for fit in fits]
+    return {"loglik_se": errors} if any(errors) else {}
 
 
 def chi2_tail(x: np.ndarray, df: np.ndarray) -> np.ndarray:
@@ -78,11 +89,16 @@ def check_rows(a: Any, b: Any) -> None:
         )
 
 
-def check_data(a: "Fit", b: "Fit") -> None:
-    """The same rows, response and weights, or an error that says which differ."""
+def check_response(a: Any, b: Any) -> None:
+    """The same rows and response, or an error that says which differ."""
     check_rows(a, b)
     if a.design.y.shape != b.design.y.shape or not np.array_equal(a.design.y, b.design.y):
         raise DataError("the fits have different responses, so they do not compare")
+
+
+def check_data(a: "Fit", b: "Fit") -> None:
+    """The same rows, response and weights, or an error that says which differ."""
+    check_response(a, b)
     weights = (a.settings.weights_kind, b.settings.weights_kind)
     if weights[0] != weights[1] or not np.array_equal(a.design.weight, b.design.weight):
         raise DataError("the fits have different weights, so they do not compare")
@@ -110,10 +126,9 @@ def _check_likelihood(a: "Fit", b: "Fit") -> None:
 
 
 def approximation(fit: "Fit") -> str:
-    """Which integral was maximised; Laplace's is exact for a Gaussian with identity link."""
-    if fit.family.name == "gaussian" and fit.family.link.name == "identity":
-        return "exact"
-    return fit.settings.label
+    """Which integral was maximised; Laplace's is exact for a linear Gaussian model."""
+    gaussian = fit.family.name == "gaussian" and fit.family.link.name == "identity"
+    return "exact" if gaussian and fit.method in EXACT else fit.settings.label
 
 
 def same_fixed_effects(a: "Fit", b: "Fit") -> bool:

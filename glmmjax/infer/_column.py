@@ -35,7 +35,7 @@ class Column:
     """What is compared. A number that a kind of fit does not have is NaN, a sentence it has no use
     for is "".
 
-    source : the fit; has_design : its response and weights can be compared with others'.
+    source : the fit; weighted : its weights multiply the likelihood, and must be the others'.
     derived : made from another column's fit.
     mcse : Monte Carlo errors of the estimates; variances : sds and correlations by name.
     integral : which approximation of the likelihood; restricted : is it REML's?
@@ -44,7 +44,7 @@ class Column:
 
     label: str
     source: Any
-    has_design: bool
+    weighted: bool
     marginal: bool
     family: "AbstractFamily"
     estimate: Values
@@ -103,23 +103,22 @@ def averaged(column: Column) -> Column:
 
 def _mixed_model(fit: Fit) -> Column:
     diagnostics = fit.diagnostics
-    errors = getattr(fit, "mcse", None)
     return Column(
         _method(fit),
         fit,
-        has_design=True,
+        weighted=True,
         marginal=False,
         family=fit.family,
         estimate=fit.params.to_dict(),
         std_error=fit.bse.to_dict(),
         formula=_formula(fit),
-        mcse={} if errors is None else errors.to_dict(),
+        mcse={} if fit.mcse is None else fit.mcse.to_dict(),
         variances={_variance_name(row): row.sdcor for row in _numbers.variances(fit)},
         integral=approximation(fit),
         restricted=fit.reml,
         loglik=fit.loglik,
-        loglik_se=float(getattr(fit, "loglik_se", 0.0)),
-        no_loglik=getattr(fit, "loglik_note", "") if math.isnan(fit.loglik) else "",
+        loglik_se=fit.loglik_se,
+        no_loglik=fit.loglik_note if math.isnan(fit.loglik) else "",
         npar=fit.df_model,
         aic=fit.aic,
         dispersion=fit.dispersion,
@@ -135,18 +134,18 @@ def _estimating_equations(fit: Any) -> Column:
     return Column(
         METHODS["gee"],
         fit,
-        has_design=False,
+        weighted=False,
         marginal=True,
         family=fit.family,
         estimate=fit.params.to_dict(),
         std_error=fit.bse.to_dict(),
-        formula=getattr(fit, "formula", ""),
+        formula=fit.settings.formula,
         variances={f"working cor {k}": v for k, v in fit.corr_params.to_dict().items()},
         no_loglik="estimating equations have no likelihood",
         scale=float(fit.scale),
         seconds=_total(fit.seconds),
         verdict=diagnostics.verdict,
-        advice="" if diagnostics.verdict == "ok" else getattr(diagnostics, "advice", ""),
+        advice="" if diagnostics.verdict == "ok" else diagnostics.advice,
     )
 
 

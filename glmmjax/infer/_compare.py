@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .._errors import DataError, NotSupportedError
-from ._anova import check_data, check_rows
+from ._anova import check_data, check_response
 from ._column import Column, averaged, column_of, named
 from ._remarks import remarks
 from ._report import Lines, Summary, Table, numbers
@@ -28,7 +28,7 @@ def compare(*fits: Any, marginal: bool | None = None, **more: Any) -> "Compariso
     Raises
     ------
     DataError : no fit, something that is no fit, or fits that differ in rows, response or weights
-        (of a GEE only the number of rows is compared).
+        (of a GEE the weights are not compared).
     NotSupportedError : marginal=True where population averages do not exist (inverse links).
     """
     if marginal is not None and not isinstance(marginal, bool):
@@ -48,9 +48,9 @@ def compare(*fits: Any, marginal: bool | None = None, **more: Any) -> "Compariso
 
 def _check(columns: list[Column]) -> None:
     """The same rows, response and weights in all."""
-    full = [c for c in columns if c.has_design]
+    full = [c for c in columns if c.weighted]
     pairs: list[tuple[Callable, Column, Column]] = [
-        *((check_rows, columns[0], c) for c in columns[1:]),
+        *((check_response, columns[0], c) for c in columns[1:]),
         *((check_data, full[0], c) for c in full[1:]),
     ]
     for check, a, b in pairs:

@@ -118,8 +118,7 @@ def coefficient_names(design: Design, full: bool = False) -> list[str]:
 
 
 def _warn_of_integral(fit: Fit) -> None:
-    draws = 1 << (min(fit.settings.how.draws, 1024).bit_length() - 1)
-    said = laplace_warning(check_integral(fit, draws, int(fit.settings.options.get("seed", 0))))
+    said = laplace_warning(check_integral(fit, seed=fit.settings.seed))
     if said:
         warnings.warn(said, ApproximationWarning, stacklevel=5)
 

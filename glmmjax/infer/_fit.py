@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from .._errors import DataError
 from ..design import Design
 from ..design._buckets import Slots
 from ..estimate import Estimate, LinearMixed
@@ -28,6 +29,14 @@ def double_precision() -> Iterator[None]:
     """64-bit JAX inside, whatever the process; the caller's setting is untouched."""
     with jax.enable_x64(True):  # type: ignore[attr-defined]
         yield
+
+
+def whole_seed(seed: Any) -> int:
+    """The seed as an int. Raises `DataError` unless it is a whole number from 0 to 2^63 - 1."""
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**63:
+        raise DataError(f"seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
+    return int(seed)
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,11 @@ class Settings:
     @property
     def key(self) -> Any:
         """The random key of `seed=` (inside `double_precision`)."""
-        return jax.random.key(int(self.options.get("seed", 0)))
+        return jax.random.key(self.seed)
+
+    @property
+    def seed(self) -> int:
+        return int(self.options.get("seed", 0))
 
 
 @dataclass(frozen=True, eq=False)

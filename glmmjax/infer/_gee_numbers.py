@@ -176,12 +176,16 @@ def contrast_matrix(names: tuple[str, ...], hypothesis: Any) -> Float[np.ndarray
     """Rows of the identity for names; a matrix (k, P) or (P,) as it is. Raises DataError."""
     if isinstance(hypothesis, str):
         hypothesis = [hypothesis]
-    given = list(hypothesis)
+    given = list(hypothesis) if np.iterable(hypothesis) else [hypothesis]
     if given and all(isinstance(name, str) for name in given):
         if unknown := [name for name in given if name not in names]:
             raise DataError(f"no coefficient {unknown[0]!r}; known: {', '.join(names)}")
         return np.eye(len(names))[[names.index(name) for name in given]]
-    L = np.atleast_2d(np.asarray(given, float))
+    try:
+        L = np.atleast_2d(np.asarray(given, float))
+    except (TypeError, ValueError):
+        said = f"a hypothesis is names of coefficients or a matrix, not {hypothesis!r}"
+        raise DataError(said) from None
     if L.shape[1] != len(names) or not np.all(np.isfinite(L)):
         raise DataError(
             f"a hypothesis is names of coefficients or a finite matrix with {len(names)} columns, "

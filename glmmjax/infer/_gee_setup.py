@@ -48,7 +48,7 @@ def setup(
     working = found.working
     if isinstance(working, Exchangeable):
         working = replace(working, segments=blocks.segments)
-    sizes = np.bincount(groups.codes)
+    sizes, seen = np.bincount(groups.codes), np.bincount(groups.codes, design.weight) > 0
     shared = Shared(np.int32(sizes.max()), found.cell, found.base, found.codes)
     problem = Problem(
         _observed(design, family, blocks), _place(found, groups.codes, blocks), shared
@@ -56,7 +56,7 @@ def setup(
     setting = Setting(
         np.float64(math.nan if scale is None else scale),
         np.float64(len(groups.codes) * streams),
-        np.array([len(sizes), np.sum(sizes > 1)], float),
+        np.array([seen.sum(), np.sum(sizes > 1)], float),
         np.float64(tol),
         np.int32(max_iterations),
     )

@@ -63,6 +63,11 @@ def structure(
         refuse_repeats(groups, time, order, rows)
     if name == "independence":
         return Structure(Independence(convention=convention), np.zeros(0), ())
+    if len(groups.codes) == len(groups.levels) and name != "independence":
+        raise DataError(
+            f"corr={name!r} needs groups with two rows or more, and every group has one: use "
+            'corr="independence"'
+        )
     if name == "exchangeable":
         return Structure(Exchangeable(convention=convention), np.zeros(1), ("alpha",))
     if time is None:
@@ -100,8 +105,6 @@ def _autoregressive(
     convention: str, groups: Levels, time: np.ndarray, order: np.ndarray
 ) -> Structure:
     gaps = _gaps(groups, time, order)
-    if not gaps.size:
-        raise DataError('corr="ar1" needs groups with two or more rows; every group has one')
     unit = float(gaps.min())
     whole = np.rint(gaps / unit)
     signed = bool(np.all(np.abs(gaps / unit - whole) < WHOLE))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._errors import NotSupportedError
 from ..estimate import Assessment, assess
 from ..integrate import Importance
 from ..numeric import THRESHOLD
-from ._fit import double_precision
+from ._fit import double_precision, whole_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,13 +33,18 @@ def check_integral(fit: "Fit", draws: int = 1024, seed: int = 0) -> "pd.DataFram
     approximation is not good enough there, and `missed` itself not reliable.
 
     Raises DataError for a number of draws that makes no rule (a multiple of 8 whose eighth is a
-    power of two) and NotSupportedError where a unit has too many random effects to sample.
+    power of two) or a seed, and NotSupportedError where a unit has too many random effects to
+    sample, or the family has no density.
     """
     import jax
     import pandas as pd
 
-    integrator = Importance(draws, proposal="normal")
+    integrator, seed = Importance(draws, proposal="normal"), whole_seed(seed)
     integrator.check(fit.model, fit.data)
+    if not fit.family.has_density:
+        raise NotSupportedError(
+            f"the {fit.family.name} family has no density, so there is nothing to integrate"
+        )
     with double_precision():
         e = fit.estimate
         found = assess(integrator, fit.model, e.params, fit.data, e.mode, jax.random.key(seed))

@@ -47,7 +47,7 @@ def _by_name(name: str, nodes: int | None) -> Method:
         raise NotSupportedError(f"method={name!r} {later}: choose one of {known}")
     if name == "agq" and nodes is not None:
         return AGQ(nodes)
-    if nodes not in (None, 1):
+    if nodes is not None and not (name == "laplace" and nodes == 1):
         raise NotSupportedError(f"nodes={nodes} needs method='agq'; method={name!r} has none")
     return METHODS[name]()
 
@@ -70,6 +70,8 @@ def estimator_for(
     if isinstance(method, PQL):
         if dispformula is not None:
             raise NotSupportedError("PQL has one residual scale: leave dispformula= out")
+        if method.precision and not precision:
+            raise DataError("PQL(precision=True) goes with weights_kind='precision', which sets it")
         return dataclasses.replace(method, precision=precision)
     if precision and not linear:
         raise NotSupportedError(

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from .._errors import DataError
 from ._draws import draw
 from ._effects import factors_of
+from ._fit import whole_seed
 from ._rows import fitted_rows
 from ._rowwise import response_phi
 
@@ -25,10 +26,9 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
     only.
     Raises DataError unless n is a positive, and seed a non-negative, whole number.
     """
-    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise DataError(f"simulate: {name} is a whole number from {least}, not {value!r}")
+    seed = whole_seed(seed)
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise DataError(f"simulate: n is a whole number from 1, not {n!r}")
     rows, Lam = fitted_rows(fit), factors_of(fit)
     psi = np.asarray(fit.estimate.params.psi)
     out = np.empty((rows.n, n))

@@ -155,15 +155,28 @@ def _read_estimate(
         min_eigenvalue=float(scalars["min_eigenvalue"]), result=int(scalars["result"]),
         evaluations=int(scalars["evaluations"]), iterations=int(scalars["iterations"]),
         loglik_se=float(scalars["loglik_se"]), loglik_note=str(scalars["loglik_note"]),
-        details=_read_details(arrays),
+        details=_read_details(arrays, P + T),
     )  # fmt: skip
 
 
-def _read_details(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What one estimator alone has; those that tables read are single numbers."""
-    for name in {DETAIL + k for k in ("df", "scale", "scale_se", "rho")} & set(arrays):
-        check_shape(arrays, name, (), finite=not name.endswith("_se"))
-    return {k.removeprefix(DETAIL): v for k, v in arrays.items() if k.startswith(DETAIL)}
+def _read_details(arrays: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+    """What one estimator alone has, each in the shape that tables expect; and no others."""
+    found = {k.removeprefix(DETAIL): v for k, v in arrays.items() if k.startswith(DETAIL)}
+    steps = len(found["trace"]) if "trace" in found and found["trace"].ndim else 0
+    shapes: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("df", "scale", "scale_se", "rho", "ess"), ()),
+        "mcse": (size,),
+        "trace": (steps, size),
+        "trace_loglik": (steps,),
+    }
+    for name, value in found.items():
+        if name in shapes:
+            check_shape(arrays, DETAIL + name, shapes[name], finite=name in ("df", "scale", "rho"))
+        elif value.ndim > 1:
+            raise DataError(f"{name!r} has a wrong shape")
+    if not abs(float(found.get("rho", 0.0))) < 1.0:
+        raise DataError("'rho' is no correlation")
+    return found
 
 
 # ---- settings -------------------------------------------------------------------------------

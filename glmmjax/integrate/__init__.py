@@ -20,6 +20,7 @@ from ._laplace import laplace_value_and_grad as laplace_value_and_grad
 from ._loglik import marginal as marginal
 from ._loglik import marginal_loglik as marginal_loglik
 from ._loglik import require_precision as require_precision
+from ._mode import find_mode as find_mode
 from ._mode import origin as origin
 from ._posterior import effects as effects
 from ._posterior import posterior as posterior

@@ -85,6 +85,8 @@ class Laplace(AbstractIntegrator):
     order: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
+        if not isinstance(self.reml, bool):
+            raise DataError(f"reml of Laplace is True or False, not {self.reml!r}")
         if self.order not in (1, 2) or isinstance(self.order, bool):
             raise DataError(f"Laplace has order 1 or 2, not {self.order!r}")
         if self.reml and self.order == 2:

@@ -46,7 +46,7 @@ def gee(formula="y ~ x", data=D, **options):
         ({"corr": "ar1", "time": "tt"}, gj.DataError, "no column 'tt'"),
         ({"corr": "ar1", "time": "t", "data": TWICE}, gj.DataError, "group 2 at time 0.*8 and 9"),
         ({"time": "t", "data": TWICE}, gj.DataError, "same group and time"),
-        ({"corr": "ar1", "time": "t", "data": LONE}, gj.DataError, "two or more rows"),
+        ({"corr": "ar1", "time": "t", "data": LONE}, gj.DataError, "two rows or more"),
         ({"corr": "ar1", "time": "t", "m": 2}, gj.DataError, "belongs to corr=\"stationary\""),
         ({"corr": "stationary", "time": "t", "m": 0}, gj.DataError, "1 or more"),
         ({"corr": "stationary", "time": "t", "m": 4}, gj.DataError, "use m=3"),

@@ -48,6 +48,8 @@ def equations(fit, verdict="ok", **changes):
         "scale": 1.234,
         "method": "gee",
         "nobs": fit.nobs,
+        "design": fit.design,
+        "settings": SimpleNamespace(formula="cbind(incidence, size - incidence) ~ period"),
         "seconds": 0.25,
         "diagnostics": SimpleNamespace(verdict=verdict, advice="look again"),
         "converged": True,
@@ -259,10 +261,12 @@ def test_other_data_are_refused(cbpp_fit, cbpp_agq_fit, sleepstudy_fit):
         gj.compare(cbpp_fit, equations(cbpp_fit, nobs=55))
     y = np.array(cbpp_fit.design.y)
     y[0] += 1
+    with pytest.raises(DataError, match=r"Laplace and GEE: .* different responses"):
+        gj.compare(cbpp_fit, equations(cbpp_fit, design=replace(cbpp_fit.design, y=y)))
     for what, changes in (("responses", {"y": y}), ("weights", {"weight": np.full(56, 2.0)})):
         other = replace(cbpp_agq_fit, design=replace(cbpp_agq_fit.design, **changes))
         with pytest.raises(DataError, match=f"Laplace and AGQ 25: .* different {what}"):
-            gj.compare(equations(cbpp_fit), cbpp_fit, other)
+            gj.compare(cbpp_fit, equations(cbpp_fit), other)
 
 
 def test_what_is_no_fit_is_refused(cbpp_fit):
