@@ -40,8 +40,8 @@ from jaxtyping import Array, Float, Int, Key
 from ..integrate import Point, add
 from ..integrate._mode import find_mode
 from ..integrate._system import lay_out_all, system
-from ..model import LOG_2PI, Bucket, Data, Model, Params, dimension, joint, level_sum, split
-from ..numeric import ArrowFactor, fast_jit, half_solve_t, random_rule
+from ..model import LOG_2PI, Bucket, Data, Model, Params, dimension, joint, split, used_levels
+from ..numeric import ArrowFactor, fast_jit, random_rule, spread
 
 POINTS = 64  # Sobol points of a replicate; with their mirror images, twice as many draws
 DRAWS = 2 * POINTS
@@ -106,17 +106,6 @@ def draw(
     return z, -0.5 * d * LOG_2PI - 0.5 * size - log_t
 
 
-def spread(f: ArrowFactor, z: Float[Array, "k d"]) -> Float[Array, "k d"]:
-    """L^-T z of every draw."""
-    J, q = f.L.shape[:2]
-
-    def one(z: Float[Array, "d"]) -> Float[Array, "d"]:
-        lead, border = half_solve_t(f, z[: J * q].reshape(J, q), z[J * q :], z[:0])
-        return jnp.concatenate([lead.ravel(), border])
-
-    return jax.vmap(one)(z)
-
-
 def log_weights(
     model: Model,
     x: Float[Array, "p"],
@@ -128,7 +117,7 @@ def log_weights(
 ) -> tuple[Float[Array, "k d"], Float[Array, "k"]]:
     """(u, log w) of draws z; a draw of no weight is put at the mode, where all is finite."""
     params = _params(model, x)
-    u = mode[None] + spread(f, z)
+    u = mode[None] + jax.vmap(lambda v: spread(f, v))(z)
     rise = jax.vmap(lambda v: joint(model, params, unit, v))(u) - joint(model, params, unit, mode)
     log_w = rise + 0.5 * (z**2).sum(-1) + ratio
     keep = log_w > NEGLIGIBLE
@@ -159,14 +148,6 @@ def second_moments(
     used = used_levels(unit)
     return tuple(
         jnp.einsum("k,j,kjq,kjs->qs", w, used[g], part, part) for g, part in enumerate(parts)
-    )
-
-
-def used_levels(unit: Bucket) -> tuple[Float[Array, "J"], ...]:
-    """1 for levels with a row of weight, 0 for padding; group by group."""
-    on = (unit.weight > 0).astype(unit.weight.dtype)
-    return tuple(
-        jnp.minimum(level_sum(on, unit.level[:, g], J), 1.0) for g, J in enumerate(unit.sizes)
     )
 
 

@@ -37,7 +37,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ..integrate import Point, add
-from ..model import Data, Model, Params, dimension
+from ..model import Data, Model, Params, dimension, used_levels
 from ..numeric import fast_jit
 from ._base import AbstractEstimator, Estimate, Options
 from ._climb import Climb, estimate, known_proposal, require_density, whole
@@ -52,7 +52,6 @@ from ._estep import (
     log_weights,
     second_moments,
     unit_keys,
-    used_levels,
 )
 from ._expand import FLAT, expand, uphill
 from ._search import Interrupted

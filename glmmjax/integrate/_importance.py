@@ -22,11 +22,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from .._errors import DataError, NotSupportedError
-from ..model import Bucket, Data, Model, Params, dimension, level_sum
-from ..numeric import PROPOSALS, half_solve_t, random_rule
+from ..model import Bucket, Data, Model, Params, dimension, used_levels
+from ..numeric import PROPOSALS, random_rule, spread
 from ._approximate import Around, Rule, by_unit, rise_of
 from ._base import AbstractIntegrator
 from ._system import row_effects
@@ -107,20 +107,16 @@ class Importance(AbstractIntegrator):
         self, model: Model, key: Key[Array, ""], params: Params, at: Around
     ) -> Float[Array, "r m"]:
         """log rho - log(draws) of one unit: their sum is E."""
-        u, f = at.u, at.factor
-        (J, q), c = f.L.shape[:2], f.R.shape[0]
-        points = self.draws // REPLICATES
+        u, points = at.u, self.draws // REPLICATES
         z, logw = random_rule(
             key, REPLICATES, points, u.size, qmc=self.qmc, proposal=self.proposal,
-            used=used_effects(model, at.unit).astype(u.dtype), dtype=u.dtype,
+            used=used_effects(model, at.unit), dtype=u.dtype,
         )  # fmt: skip
         rise = rise_of(model, params, at)
-        nothing = jnp.zeros(0, u.dtype)
 
         def ratio(z: Float[Array, "d"]) -> Float[Array, ""]:
-            lead, border = half_solve_t(f, z[: J * q].reshape(J, q), z[J * q :], nothing)
-            x = jnp.concatenate([lead.ravel(), border[:c]])
-            moved = rise(row_effects(at.rows, x, nothing)).sum()
+            x = spread(at.factor, z)
+            moved = rise(row_effects(at.rows, x, z[:0])).sum()
             return moved - x @ (u + 0.5 * x) + 0.5 * z @ z
 
         return jax.vmap(jax.vmap(ratio))(z) + logw - jnp.log(float(REPLICATES))
@@ -138,11 +134,7 @@ class Importance(AbstractIntegrator):
         return self.draws
 
 
-def used_effects(model: Model, unit: Bucket) -> Bool[Array, "d"]:
-    """Which of a unit's effects belong to a level that some row with weight refers to."""
-    seen = (unit.weight > 0).astype(jnp.int32)
-    parts = [
-        jnp.repeat(level_sum(seen, unit.level[:, g], J) > 0, model.width(g))
-        for g, J in enumerate(unit.sizes)
-    ]
-    return jnp.concatenate(parts)
+def used_effects(model: Model, unit: Bucket) -> Float[Array, "d"]:
+    """1 for effects of a level that some row with weight refers to, 0 for padding."""
+    used = enumerate(used_levels(unit))
+    return jnp.concatenate([jnp.repeat(level, model.width(g)) for g, level in used])

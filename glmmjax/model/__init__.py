@@ -17,6 +17,7 @@ from ._density import rows as rows
 from ._density import scores as scores
 from ._density import split as split
 from ._density import take as take
+from ._density import used_levels as used_levels
 from ._density import weighted as weighted
 from ._model import Model as Model
 from ._model import Params as Params

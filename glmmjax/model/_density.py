@@ -63,6 +63,14 @@ def level_sum(v: Float[Array, "n *q"], level: Int[Array, "n"], J: int) -> Float[
     return v.sum(0, keepdims=True) if J == 1 else jax.ops.segment_sum(v, level, J)
 
 
+def used_levels(unit: Bucket) -> tuple[Float[Array, "J"], ...]:
+    """1 for levels with a row of weight, 0 for padding; group by group."""
+    on = (unit.weight > 0).astype(unit.weight.dtype)
+    return tuple(
+        jnp.minimum(level_sum(on, unit.level[:, g], J), 1.0) for g, J in enumerate(unit.sizes)
+    )
+
+
 def rows(model: Model, params: Params, unit: Bucket) -> list[Float[Array, "n r q"]]:
     """a_ig = z_ig Lam_g, with a row for each active predictor (zero where it is not the term's)."""
     out = []

@@ -7,6 +7,7 @@ from ._arrow import factor as factor
 from ._arrow import half_solve as half_solve
 from ._arrow import half_solve_t as half_solve_t
 from ._arrow import selected_inverse as selected_inverse
+from ._arrow import spread as spread
 from ._compile import fast_jit as fast_jit
 from ._dense import backward as backward
 from ._dense import cholesky as cholesky

@@ -93,6 +93,13 @@ def half_solve_t(
     return backward(f.L, (lead - f.B @ border)[..., None])[..., 0], border
 
 
+def spread(f: ArrowFactor, z: Float[Array, "d"]) -> Float[Array, "d"]:
+    """L^-T z of a flat vector, for an arrow without open columns: z ~ N(0, I) to N(0, A^-1)."""
+    J, q = f.L.shape[:2]
+    lead, border = half_solve_t(f, z[: J * q].reshape(J, q), z[J * q :], z[:0])
+    return jnp.concatenate([lead.ravel(), border])
+
+
 def selected_inverse(f: ArrowFactor, V_oo: Float[Array, "o o"]) -> ArrowInverse:
     """A^-1 on the pattern of A, given the inverse `V_oo` of the summed open Schur complements.
 
