@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 if TYPE_CHECKING:
+    from ..curves import AbstractCurve
     from ._recipe import Recipe
 
 
@@ -35,6 +36,12 @@ class TermDesign:
     levels: tuple[str, ...]
     codes: Int[np.ndarray, "n"]
     Z: Float[np.ndarray, "n q"]
+    parameters: tuple[str, ...] = ()  # of a curve: the one that each effect belongs to
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The predictor of each effect."""
+        return self.parameters or (self.component,) * len(self.effects)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +61,8 @@ class Design:
     notes: tuple[str, ...]
     recipe: "Recipe"
     response_name: str
+    curve: "AbstractCurve | None" = None
+    covariates: tuple[Float[np.ndarray, "n ..."], ...] = ()  # what the curve takes of the data
 
 
 @dataclass(frozen=True, eq=False)
