@@ -75,3 +75,4 @@ class NewDesign:
     y: Float[np.ndarray, "n *trials"] | None
     weight: Float[np.ndarray, "n"]
     n: int
+    covariates: tuple[Float[np.ndarray, "n ..."], ...] = ()
