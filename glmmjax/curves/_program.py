@@ -5,8 +5,8 @@
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +30,7 @@ class Program(AbstractCurve):
     program: tuple[Any, ...]
     parameters: tuple[str, ...]
     covariates: tuple[str, ...]
+    name: str = field(default="expression", init=False)
 
     def __call__(
         self, phi: tuple[Float[Array, "n"], ...], x: tuple[Float[Array, "n"], ...]
@@ -51,7 +52,37 @@ class Program(AbstractCurve):
         self, x: tuple[np.ndarray, ...], y: np.ndarray, group: np.ndarray | None = None
     ) -> dict[str, float]:
         """Raise DataError: an expression does not know where to start."""
-        raise DataError(
-            "a curve given as an expression has no starting values of its own: give start= with a "
-            f"value for each of {', '.join(self.parameters)}"
-        )
+        return _no_start(self)
+
+
+@dataclass(frozen=True)
+class Called(AbstractCurve):
+    """A function called by position; `order` says which ("column" or "parameter", k) stands where.
+
+    Two are equal if their functions are the same object.
+    """
+
+    fn: Callable[..., Any]
+    order: tuple[tuple[str, int], ...]
+    parameters: tuple[str, ...]
+    covariates: tuple[str, ...]
+    name: str = field(default="function", init=False)
+
+    def __call__(
+        self, phi: tuple[Float[Array, "n"], ...], x: tuple[Float[Array, "n"], ...]
+    ) -> Float[Array, "n"]:
+        parts = {"column": x, "parameter": phi}
+        return self.fn(*(parts[kind][k] for kind, k in self.order)) + jnp.zeros_like(phi[0])
+
+    def start(
+        self, x: tuple[np.ndarray, ...], y: np.ndarray, group: np.ndarray | None = None
+    ) -> dict[str, float]:
+        """Raise DataError: nothing is known about the function."""
+        return _no_start(self)
+
+
+def _no_start(curve: AbstractCurve) -> NoReturn:
+    raise DataError(
+        "this curve has no starting values of its own: give start= with a value for each of "
+        f"{', '.join(curve.parameters)}"
+    )

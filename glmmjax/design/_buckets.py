@@ -55,13 +55,11 @@ def round_size(n: int) -> int:
 
 
 def build_model(
-    terms, family: AbstractFamily, columns: tuple[int, ...], curve: AbstractCurve | None = None
+    terms, family: AbstractFamily, predictors, curve: AbstractCurve | None = None
 ) -> tuple[Model, tuple]:
     """(Model, its groups) of a design's terms, sorted by group; order inside a group is kept."""
     groups = merge_groups(terms)
-    names = list(family.predictors)
-    if curve is not None:
-        names[:1] = curve.parameters
+    names, columns = [p.name for p in predictors], tuple(p.X.shape[1] for p in predictors)
     ordered = [(g, terms[t]) for g, group in enumerate(groups) for t in group.terms]
     static = tuple(
         Term(g, _owner(names, t), t.Z.shape[1], STRUCTURES[t.structure]) for g, t in ordered
@@ -79,9 +77,8 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
 
     With `spare`, the number of units is rounded up as well (empty units integrate to 1).
     """
-    columns = tuple(p.X.shape[1] for p in design.predictors)
     curve, covariates = getattr(design, "curve", None), getattr(design, "covariates", ())
-    model, groups = build_model(design.terms, family, columns, curve)
+    model, groups = build_model(design.terms, family, design.predictors, curve)
     X = np.concatenate([p.X for p in design.predictors], 1)
     offset = np.stack([p.offset for p in design.predictors], 1)
     Z = [np.concatenate([design.terms[t].Z for t in g.terms], 1) for g in groups]
