@@ -7,14 +7,15 @@ from .split import STEPS
 from .targets import verdicts
 
 TOLERANCE = 1e-6  # of the log-likelihood; what differs less counts as the same optimum
-PEERS = ("lme4", "glmmTMB", "glmm")
+PEERS = ("lme4", "glmmTMB", "glmm", "MASS")
 LEGEND = """\
 - cold: one fit in a new process with an empty compilation cache, from start to exit; cached: the
   same again with a warm cache; process: the same by the peer
 - warm: one fit in a process that has fitted before, formula included: median (and least)
 - ratio: the peer's warm time over glmmjax's, by medians (by the least); over 1, glmmjax is quicker
 - Delta: glmmjax's log-likelihood minus the peer's. LOSS: glmmjax stopped lower, so its time is
-  worth nothing. lower: the peer stopped lower, so its time is
+  worth nothing. lower: the peer stopped lower, so its time is. scale: of PQL, which has no
+  log-likelihood, the difference of residual scales (glmmPQL stops in the fifth digit)
 """
 
 
@@ -85,10 +86,12 @@ def _against(ours: dict[str, Any], peer: dict[str, Any]) -> tuple[str, ...]:
     cells = "", time(peer.get("process")), _warm(peer)
     if "error" in ours:
         return *cells, "", "", ""
-    gap = difference(ours["loglik"], peer["loglik"])
+    scales = ours.get("scale"), peer.get("scale")
+    gap = difference(*scales) if all(scales) else difference(ours["loglik"], peer["loglik"])
     ratios = (peer["warm"][key] / ours["warm"][key] for key in ("median", "min"))
     ratio = "{:.3g} ({:.3g})".format(*ratios)
-    return *cells, ratio, f"{gap:+.1e}", judge(gap, ours["loglik"][0])
+    word = "scale" if all(scales) else judge(gap, ours["loglik"][0])
+    return *cells, ratio, f"{gap:+.1e}", word
 
 
 def difference(ours: list[float], peer: list[float]) -> float:

@@ -22,7 +22,7 @@ class Verdict:
 
 def verdicts(results: dict[str, Any]) -> list[Verdict]:
     """Judge what was measured. `results` is what `bench.__main__.measure` returns."""
-    ours, glmm, lme4 = (_medians(results, p) for p in ("glmmjax", "glmm", "lme4"))
+    ours, glmm, lme4, mass = (_medians(results, p) for p in ("glmmjax", "glmm", "lme4", "MASS"))
     refit, fit, agq = "cbpp-refit", "cbpp-laplace", "toenail-agq25"
     split = results.get("split", {})
     one, three = (_prepare(split.get(n)) for n in ("cbpp-laplace", "owls-nbinom2-zi"))
@@ -36,6 +36,14 @@ def verdicts(results: dict[str, Any]) -> list[Verdict]:
         Verdict("warm gj.glmm on cbpp / lme4's glmer", _over(ours, lme4, fit), 1 / 13, "x"),
         Verdict("warm toenail AGQ-25 / glmm", _over(ours, glmm, agq), 1 / 3, "x"),
         Verdict("warm toenail AGQ-25 / lme4", _over(ours, lme4, agq), 1 / 40, "x"),
+        Verdict(
+            "warm fit.refit(y) by PQL on cbpp / MASS's glmmPQL",
+            _over(ours, mass, "cbpp-pql-refit"), 1 / 20, "x",
+        ),
+        Verdict(
+            "warm gj.glmm by PQL, 1,595 mothers / MASS's glmmPQL",
+            _over(ours, mass, "mothers-pql"), 1 / 20, "x",
+        ),
         Verdict("trace, lower and compile, one predictor (cbpp)", one, 1.2),
         Verdict("trace, lower and compile, three predictors (Owls)", three, 4.0),
         Verdict(

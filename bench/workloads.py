@@ -29,11 +29,14 @@ class Workload:
     reml: bool = False
     refit: bool = False
     slow: bool = False
+    method: str | None = None
 
     def frame(self) -> "pd.DataFrame":
         """The data set with the columns that the formula names."""
         from glmmjax import datasets
 
+        if self.data in _SIMULATED:
+            return _SIMULATED[self.data]()
         frame = datasets.load(self.data)
         return _PREPARE.get(self.data, lambda f: f)(frame)
 
@@ -41,6 +44,8 @@ class Workload:
         """Keyword arguments of `gj.glmm` after formula, data and family."""
         if self.nodes is not None:
             return {"method": "agq", "nodes": self.nodes}
+        if self.method is not None:
+            return {"method": self.method}
         return {"ziformula": self.ziformula, "reml": self.reml}
 
     def glmm_call(self) -> tuple[str, str, dict[str, Any]]:
@@ -57,6 +62,12 @@ class Workload:
 
     def r_call(self, peer: str) -> str:
         """The call in R; the data are called `d`."""
+        if peer == "MASS":  # one grouping factor, or nested ones
+            fixed, bar = self.formula.rstrip(")").split(" + (", 1)
+            return (
+                f"MASS::glmmPQL({fixed}, random = ~ {bar}, data = d, family = {self.family}, "
+                "verbose = FALSE)"
+            )
         if peer == "glmmTMB":
             zi = self.ziformula or "~ 0"
             family = {"nbinom2": "glmmTMB::nbinom2"}.get(self.family, self.family)
@@ -92,7 +103,30 @@ def _verbagg(frame: "pd.DataFrame") -> "pd.DataFrame":
     return frame.assign(y=(frame["r2"] == "Y").astype(float))
 
 
+def _bacteria(frame: "pd.DataFrame") -> "pd.DataFrame":
+    return frame.assign(y=(frame["y"] == "y").astype(float))
+
+
+def _mothers() -> "pd.DataFrame":
+    """2,159 children of 1,595 mothers in 161 communities: as many as guImmun has (mlmRev)."""
+    import pandas as pd
+
+    rng = np.random.default_rng(1981)
+    home = np.sort(np.r_[np.arange(161), rng.integers(0, 161, 1595 - 161)])
+    mother = np.sort(np.r_[np.arange(1595), rng.integers(0, 1595, 2159 - 1595)])
+    X = np.column_stack([rng.normal(size=2159), rng.integers(0, 2, (2159, 3))])
+    effect = rng.normal(size=161)[home[mother]] + 1.5 * rng.normal(size=1595)[mother]
+    eta = X @ np.array([0.5, 0.8, -0.4, -0.6]) + effect
+    y = rng.binomial(1, 1 / (1 + np.exp(-eta))).astype(float)
+    frame = pd.DataFrame(X, columns=["income", "older", "indigenous", "rural"])
+    groups = {"community": home[mother], "mother": mother}
+    labels = {name: pd.Categorical(codes.astype(str)) for name, codes in groups.items()}
+    return frame.assign(y=y, **labels)
+
+
+_SIMULATED: dict[str, Callable[[], "pd.DataFrame"]] = {"mothers": _mothers}
 _PREPARE: dict[str, Callable[["pd.DataFrame"], "pd.DataFrame"]] = {
+    "bacteria": _bacteria,
     "cbpp": _cbpp,
     "toenail": _toenail,
     "Contraception": _contraception,
@@ -105,12 +139,19 @@ _TOENAIL = "y ~ treatment * time + (1 | patientID)"
 _SLOPE = "y ~ age + age2 + urban + livch + (1 + urban | district)"
 _OWLS = "SiblingNegotiation ~ FoodTreatment * SexParent + offset(log(BroodSize)) + (1 | Nest)"
 _TICKS = "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)"
+_BACTERIA = "y ~ trt + I(week > 2) + (1 | ID)"
+_MOTHERS = "y ~ income + older + indigenous + rural + (1 | community/mother)"
 _VERBAGG = "y ~ Anger + Gender + btype + situ + (1 | id) + (1 | item)"
 
 _LIST = (
     Workload("cbpp-laplace", "cbpp", _CBPP, "binomial", ALL),
     Workload("cbpp-refit", "cbpp", _CBPP, "binomial", ("lme4", "glmm"), refit=True),
     Workload("cbpp-agq25", "cbpp", _CBPP, "binomial", ("lme4", "glmm"), nodes=25),
+    Workload("cbpp-pql", "cbpp", _CBPP, "binomial", ("MASS",), method="pql"),
+    # MASS has no refit: it gets the new responses as data, formula and all
+    Workload("cbpp-pql-refit", "cbpp", _CBPP, "binomial", ("MASS",), method="pql", refit=True),
+    Workload("bacteria-pql", "bacteria", _BACTERIA, "binomial", ("MASS",), method="pql"),
+    Workload("mothers-pql", "mothers", _MOTHERS, "binomial", ("MASS",), method="pql"),
     Workload("toenail-laplace", "toenail", _TOENAIL, "binomial", ALL),
     Workload("toenail-agq25", "toenail", _TOENAIL, "binomial", ("lme4", "glmm"), nodes=25),
     Workload(

@@ -11,17 +11,19 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading them lazily keeps `import glmmjax` at the price of JAX.
 _HOME = {
-    "AGQ": "integrate", "Importance": "integrate", "Laplace": "integrate", "marginal": "integrate",
-    "marginal_loglik": "integrate", "joint": "model",
+    "AGQ": "integrate", "Importance": "integrate", "Laplace": "integrate",
+    "PQL": "estimate", "MCEM": "estimate", "SAEM": "estimate",
+    "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
+    "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
     "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
     "NotSupportedError": "_errors", "PrecisionError": "_errors", "PrecisionWarning": "_errors",
     "SeparationWarning": "_errors", "SingularFitWarning": "_errors",
 }  # fmt: skip
-_MODULES = ("datasets", "families")
+_MODULES = ("curves", "datasets", "families")
 
 __all__ = sorted([*_HOME, *_MODULES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -40,6 +42,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from . import curves as curves
     from . import datasets as datasets
     from . import families as families
     from ._cache import use_cache as use_cache
@@ -58,9 +61,14 @@ if TYPE_CHECKING:
     from .api import build as build
     from .api import glmm as glmm
     from .api import lmm as lmm
+    from .estimate import MCEM as MCEM
+    from .estimate import PQL as PQL
+    from .estimate import SAEM as SAEM
+    from .estimating import gee as gee
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
     from .infer._compare import compare as compare
+    from .infer._gee import GEEFit as GEEFit
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
     from .integrate import Importance as Importance
@@ -68,3 +76,4 @@ if TYPE_CHECKING:
     from .integrate import marginal as marginal
     from .integrate import marginal_loglik as marginal_loglik
     from .model import joint as joint
+    from .nonlinear import nlmm as nlmm

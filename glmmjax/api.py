@@ -81,15 +81,19 @@ def glmm(
     data : pandas or polars frame, or a dict of arrays.
     family, link : a name (`families.names()`) or an object; the default link is identity for
         Gaussian, logit for binomial, log otherwise.
-    method : "laplace", "agq" (with `nodes`), or `Laplace()` / `AGQ(nodes)`. A Gaussian model
-        with identity link and constant residual variance is fitted exactly.
-    reml : integrate the conditional coefficients out under a flat prior (any family, Laplace).
+    method : "laplace", "agq" (with `nodes`), "importance", "mcem", "saem", "pql", or an object:
+        `Laplace(order=2)`, `AGQ(nodes)`, `Importance(draws)`, `MCEM(draws)`, `SAEM(chains)`,
+        `PQL()`. A Gaussian model with identity link and constant residual variance is fitted
+        exactly (by Laplace).
+    reml : integrate the conditional coefficients out under a flat prior (any family, Laplace);
+        with PQL, REML of its working linear mixed model.
     weights, offset, trials : column names or arrays. Weights multiply a row's log-likelihood;
-        `weights_kind="precision"` (Gaussian) means inverse relative variances, as in lme4.
+        `weights_kind="precision"` (Gaussian, PQL) means inverse relative variances, as in lme4.
     ziformula, dispformula : right-hand sides (``"~ 1"``) for zero inflation (logit) and for
         dispersion (log).
     missing : "drop" (with one `DataWarning` line) or "raise".
     start : starting values by name, e.g. ``{"Intercept": 1.0, "sd:herd:Intercept": 0.5}``.
+    seed : of the random draws of "mcem" and "saem"; the same seed gives the same result.
     progress : True prints a line a step to stderr; a callable gets (iteration, loglik, x).
     options : `tol` and `max_evaluations` of the outer search.
     strict : raise instead of warn when the fit did not converge.

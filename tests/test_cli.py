@@ -217,6 +217,10 @@ def test_demo(capsys):
     out = capsys.readouterr().out
     for number in ("-92.0263", "-91.9834", "-875.9697", "-871.8141"):
         assert number in out
+    header = next(line for line in out.splitlines() if "Laplace, averaged" in line)
+    methods = ("PQL", "Laplace", "AGQ 25", "importance sampling", "MCEM", "SAEM", "GEE")
+    assert all(name in header for name in methods)
+    assert "-1.3274 (0.2303)" in out and "-91.983" in out and "marginal" in out
 
 
 # ---- bad input ----------------------------------------------------------------------------------
@@ -247,7 +251,7 @@ def test_a_hostile_formula_is_refused_before_the_file_is_read(capsys, formula):
     [
         (["--family", "poison"], "poisson"),
         (["--link", "logitt"], "logit"),
-        (["--method", "pql"], "laplace, agq"),
+        (["--method", "lme"], "laplace, agq, pql"),
         (["--method", "agq", "--nodes", "0"], "positive"),
         (["--nodes", "5"], "needs method='agq'"),
         (["--format", "xml"], "invalid choice"),

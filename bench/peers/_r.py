@@ -17,7 +17,7 @@ QUICK = ("openblas", "mkl", "blis", "atlas", "accelerate", "flexiblas")
 ASK = """
 cat(R.version$major, ".", R.version$minor, "\\n", sep = "")
 cat(extSoftVersion()[["BLAS"]], "\\n", sep = "")
-for (p in c("lme4", "glmmTMB")) if (requireNamespace(p, quietly = TRUE))
+for (p in c("lme4", "glmmTMB", "MASS")) if (requireNamespace(p, quietly = TRUE))
   cat(p, as.character(packageVersion(p)), "\\n")
 """
 
@@ -102,8 +102,9 @@ def _read(out: str) -> dict[str, Any]:
     for line in out.strip().splitlines():
         key, *numbers = line.split()
         values[key] = [float(number) for number in numbers]
+    number = "scale" if "scale" in values else "loglik"
     return {
         "first": values["first"][0],
-        "loglik": values["loglik"],
+        number: values[number],
         "warm": summary(values["warm"]),
     }

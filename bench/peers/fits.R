@@ -16,7 +16,11 @@ saturated <- function(m) {
   k <- round(m@resp$y * n)
   sum(dbinom(k, n, k / n, log = TRUE))
 }
-loglik <- function(m) as.numeric(logLik(m)) + saturated(m)
+# What is compared: the log-likelihood; of a PQL fit, which has none, the residual scale.
+number <- function(m) {
+  if (inherits(m, "glmmPQL")) m$sigma else as.numeric(logLik(m)) + saturated(m)
+}
+compared <- function(m) if (inherits(m, "glmmPQL")) "scale" else "loglik"
 clock <- function(expression) {
   began <- Sys.time()
   force(expression)
@@ -32,11 +36,13 @@ if (length(args) > 4) {
   size <- d$size
   fit <- function(i) {
     y <- d[[columns[(i - 1) %% length(columns) + 1]]]
-    quiet(lme4::refit(m, cbind(y, size - y)))
+    if (inherits(m, "merMod")) return(quiet(lme4::refit(m, cbind(y, size - y))))
+    d$incidence <<- y
+    quiet(eval(call))
   }
-  say("loglik", sapply(seq_along(columns), function(i) loglik(fit(i))))
+  say(compared(m), sapply(seq_along(columns), function(i) number(fit(i))))
 } else {
-  say("loglik", loglik(m))
+  say(compared(m), number(m))
 }
 seconds <- c()
 while (budget > 0 && length(seconds) < 50 && (length(seconds) < 3 || sum(seconds) < budget)) {

@@ -65,7 +65,9 @@ def _model(p: argparse.ArgumentParser) -> None:
     p.add_argument("formula", help='such as "y ~ x + (1 + x | g)"')
     p.add_argument("--family", default="gaussian", help="gaussian (default), binomial, poisson, ..")
     p.add_argument("--link", help="default: identity, logit or log")
-    p.add_argument("--method", default="laplace", help="laplace (default) or agq")
+    p.add_argument(
+        "--method", default="laplace", help="laplace (default), agq, importance, mcem, saem or pql"
+    )
     p.add_argument("--nodes", type=_positive, metavar="N", help="of agq, for each random effect")
     p.add_argument("--reml", action="store_true", help="restricted likelihood")
     p.add_argument("--ziformula", metavar="~RHS", help="zero inflation, on the logit scale")

@@ -71,7 +71,7 @@ class Evaluator:
         return self._cache[key]
 
     def numbers(self, expression: Expression) -> np.ndarray:
-        """The value of an expression which must be one finite number a row, float64 (n,)."""
+        """The value of an expression which must be one finite number a row: a float64 copy."""
         value = self.factor(expression)
         if not isinstance(value, Numeric):
             what = "text" if isinstance(value, Category) else "several columns"
@@ -84,7 +84,10 @@ class Evaluator:
 
     def _fix_numbers(self, text: str, value: Numeric | Block) -> Value:
         values = value.values if isinstance(value, Numeric) else value.matrix
-        values = np.broadcast_to(values, (len(self.rows), *values.shape[1:])).astype(np.float64)
+        values = np.broadcast_to(values, (len(self.rows), *values.shape[1:]))
+        values = values.astype(
+            np.float64, copy=False
+        )  # may be the user's own: not to be written to
         finite = np.isfinite(values)
         if not finite.all():
             bad = ~finite.reshape(len(self.rows), -1).all(axis=1)

@@ -22,6 +22,7 @@ from ._recipe import (
 )
 from ._response import Outcome, check_variation, read_response
 from ._rows import Columns, check_finite, complete_rows, subset_rows
+from ._subjects import read_subjects, register_subjects
 from ._types import Design, PredictorDesign, TermDesign
 from ._values import State
 
@@ -44,6 +45,8 @@ def make_design(
     subset: Any = None,
     weights_kind: str = "frequency",
     allow_fixed: bool = False,
+    groups: Any = None,
+    time: Any = None,
 ) -> Design:
     """Read the formula and make all columns a model needs from a frame or a dict of arrays.
 
@@ -51,7 +54,8 @@ def make_design(
     name, an expression, or an array; `subset` is an expression or a true/false array;
     `contrasts` maps a factor to treatment, sum, helmert, poly, SAS or diff. Rows with missing
     values are dropped with a note, or refused with `missing="raise"`. `allow_fixed=True` accepts a
-    formula without random terms.
+    formula without random terms. `groups` (labels) and `time` (numbers), each a column's name or an
+    array, say which rows belong together and when they were seen: `Design.groups`, `Design.time`.
 
     Raises FormulaError for the text, DataError for the data; each message says what to do.
     """
@@ -65,8 +69,10 @@ def make_design(
         role: columns.register(value, role)
         for role, value in (("weights", weights), ("offset", offset), ("trials", trials))
     }
-    names, groups = used_columns(parsed, parts, given)
-    columns.frame.read_as_labels(groups)
+    subjects = register_subjects(columns, groups, time)
+    names, labels = used_columns(parsed, parts, given)
+    columns.frame.read_as_labels((*labels, *set(subjects.groups) - set(names)))
+    names = tuple(dict.fromkeys((*names, *subjects.names)))
     rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
     check_finite(names, columns, rows)
     state = State(contrasts=chosen_contrasts(contrasts, columns.frame))
@@ -94,6 +100,8 @@ def make_design(
         all_notes,
         recipe,
         _left(formula),
+        *read_subjects(subjects, columns, evaluator.rows),
+        outcome.categories,
     )
 
 

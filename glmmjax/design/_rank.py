@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 TOLERANCE = 1e-7
+BLOCK = 1 << 20  # numbers factored at once
 
 
 def independent_columns(X: Float[np.ndarray, "n P"]) -> list[int]:
@@ -17,7 +18,7 @@ def independent_columns(X: Float[np.ndarray, "n P"]) -> list[int]:
     rows, count = X.shape
     if count == 0:
         return []
-    R = np.asarray(np.linalg.qr(X, mode="r"))
+    R = _triangle(X)
     lengths = np.linalg.norm(R, axis=0)
     if rows >= count and np.all(np.abs(np.diag(R)) > TOLERANCE * lengths):
         return list(range(count))
@@ -31,3 +32,17 @@ def independent_columns(X: Float[np.ndarray, "n P"]) -> list[int]:
             basis = np.column_stack([basis, left / length])
             keep.append(j)
     return keep
+
+
+def _triangle(X: Float[np.ndarray, "n P"]) -> Float[np.ndarray, "k P"]:
+    """R of X = Q R, block by block: the blocks' R, stacked, have the R of the whole.
+
+    LAPACK then copies one block of X at a time.
+    """
+    block = max(BLOCK // X.shape[1], X.shape[1])
+    parts = [_r(X[i : i + block]) for i in range(0, len(X), block)]
+    return parts[0] if len(parts) == 1 else _r(np.concatenate(parts))
+
+
+def _r(X: np.ndarray) -> np.ndarray:
+    return np.asarray(np.linalg.qr(X, mode="r"))

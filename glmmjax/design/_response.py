@@ -4,6 +4,8 @@
     positive  numbers above 0                   binomial  0/1, true/false, two labels (the second
                                                           is success), a proportion with trials=,
                                                           or cbind(successes, failures)
+    ordinal   whole numbers or an ordered category, made codes from 0
+    nonnegative, proportion   of quasi-families: as count and binomial, but need not be whole
 
 Counts of successes become (n, 2) = (successes, trials). A row without trials says nothing and is
 reported in `empty`, for the caller to drop.
@@ -16,18 +18,24 @@ from jaxtyping import Bool, Float
 
 from .._errors import DataError, FormulaError
 from ..formula import Expression, Response, read_expression
-from ._columns import Category
+from ._columns import Category, Numeric, labels
 from ._evaluate import Evaluator
 from ._values import Block
+
+BINOMIAL = ("binomial", "proportion")
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """`y` (n,) or (n, 2), rows without trials, and sentences about doubtful values."""
+    """`y` (n,) or (n, 2), rows without trials, and sentences about doubtful values.
+
+    `categories` are the levels of an ordinal response, lowest first.
+    """
 
     y: Float[np.ndarray, "n *trials"]
     empty: Bool[np.ndarray, "n"] | None
     notes: tuple[str, ...]
+    categories: tuple[str, ...] = ()
 
 
 def read_response(
@@ -35,31 +43,33 @@ def read_response(
 ) -> Outcome:
     """Evaluate and check the response; raises DataError or FormulaError."""
     if response.kind == "cbind":
-        if support != "binomial":
+        if support not in BINOMIAL:
             raise FormulaError(f"cbind() needs a binomial family, not {family}")
         if trials is not None:
             raise DataError("give either cbind(successes, failures) or trials=, not both")
         return _successes_failures(response, evaluator)
     text = response.expressions[0]
     expression = read_expression(text)
-    if support == "binomial":
+    if support in BINOMIAL:
         if trials is not None:
             return _proportion(expression, trials, evaluator)
-        return Outcome(_zero_one(expression, evaluator), None, ())
+        return Outcome(_zero_one(expression, evaluator, support == "binomial"), None, ())
     if trials is not None:
         raise DataError(f"trials= belongs to a binomial family, not {family}")
+    if support == "ordinal":
+        return _ordinal(expression, evaluator)
     y = _numbers(expression, family, evaluator)
     return Outcome(y, None, _check_support(y, text, support, family, evaluator.rows))
 
 
 def check_variation(y: Float[np.ndarray, "n *trials"], support: str, name: str) -> None:
     """Refuse a response that is the same in every row, where no finite estimate exists."""
-    if support == "binomial":
+    if support in BINOMIAL:
         successes, trials = (y[:, 0], y[:, 1]) if y.ndim == 2 else (y, np.ones_like(y))
         if not successes.any() or np.all(successes == trials):
             which = "failure" if not successes.any() else "success"
             raise DataError(f"the response {name} is constant: every trial is a {which}")
-    elif np.all(y == y[0]) and (support in ("real", "positive") or y[0] == 0):
+    elif np.all(y == y[0]) and (support in ("real", "positive", "ordinal") or y[0] == 0):
         raise DataError(f"the response {name} is constant: every value is {y[0]:g}")
 
 
@@ -69,10 +79,10 @@ def _numbers(expression: Expression, family: str, evaluator: Evaluator) -> np.nd
         raise DataError(f"the response {expression.text} holds text; family {family} needs numbers")
     if isinstance(value, Block):
         raise DataError(f"the response {expression.text} has several columns")
-    return value.values
+    return value.values.copy()
 
 
-def _zero_one(expression: Expression, evaluator: Evaluator) -> np.ndarray:
+def _zero_one(expression: Expression, evaluator: Evaluator, whole: bool) -> np.ndarray:
     value = evaluator.factor(expression)
     if isinstance(value, Category):
         if len(value.levels) == 1:
@@ -87,7 +97,9 @@ def _zero_one(expression: Expression, evaluator: Evaluator) -> np.ndarray:
             )
         return (value.codes == 1).astype(np.float64)
     y = _numbers(expression, "binomial", evaluator)
-    odd = (y != 0) & (y != 1)
+    odd = (y != 0) & (y != 1) if whole else (y < 0) | (y > 1)
+    if odd.any() and not whole:
+        _first_bad(odd, evaluator.rows, f"{expression.text} is outside 0 to 1")
     if odd.any():
         raise DataError(
             f"a binomial response is 0 or 1; {expression.text} is {y[odd][0]:g} in row "
@@ -95,6 +107,26 @@ def _zero_one(expression: Expression, evaluator: Evaluator) -> np.ndarray:
             "cbind(successes, failures)"
         )
     return y
+
+
+def _ordinal(expression: Expression, evaluator: Evaluator) -> Outcome:
+    """Categories that occur, in order: declared by the user, or that of whole numbers."""
+    value = evaluator.factor(expression)
+    if isinstance(value, Category) and not value.declared:
+        shown = ", ".join(map(str, value.levels[:4]))
+        raise DataError(
+            f"the ordinal response {expression.text} is text ({shown}, ...), which has no order of "
+            "its own; make it an ordered category or whole numbers"
+        )
+    if not isinstance(value, Category):
+        y = _numbers(expression, "ordinal", evaluator)
+        odd = y != np.floor(y)
+        _first_bad(odd, evaluator.rows, f"the ordinal response {expression.text} is not whole")
+        value = labels(Numeric(y))
+    used, left_out = value.used()
+    notes = f"{expression.text} has no {', '.join(map(str, left_out))}; left out of its categories"
+    names = tuple(map(str, used.levels))
+    return Outcome(used.codes.astype(np.float64), None, (notes,) if left_out else (), names)
 
 
 def _proportion(expression: Expression, trials: Expression, evaluator: Evaluator) -> Outcome:
@@ -138,6 +170,8 @@ def _counts_of_success(successes: np.ndarray, trials: np.ndarray) -> Outcome:
 def _check_support(
     y: np.ndarray, text: str, support: str, family: str, rows: np.ndarray
 ) -> tuple[str, ...]:
+    if support == "nonnegative":
+        _first_bad(y < 0, rows, f"family {family} needs values of 0 or more; {text} is negative")
     if support == "count":
         _first_bad(y < 0, rows, f"family {family} needs counts, 0 or more; {text} is negative")
         odd = y != np.floor(y)

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from .._errors import DataError
 from ..formula import Expression, name_expression, read_expression
-from ._columns import Column, Numeric, read_column
+from ._columns import Category, Column, Numeric, read_column, read_labels
 from ._evaluate import Evaluator
 from ._frame import Frame
 from ._values import State
@@ -43,6 +43,15 @@ class Columns:
             )
         self._extra[name] = values
         return name_expression(name)
+
+    def register_labels(self, given: Any, role: str) -> str:
+        """The name under which an array of labels stands beside the frame's columns."""
+        column = read_labels(given, role)
+        count = len(column.codes if isinstance(column, Category) else column.values)
+        if count != self.frame.n:
+            raise DataError(f"{role}= has {count} values, the data have {self.frame.n} rows")
+        self._extra[f"{role}="] = column
+        return f"{role}="
 
     def lookup(self, rows: Int[np.ndarray, "n"]) -> Callable[[str], Column]:
         """Columns restricted to some rows (not copied where these are all rows)."""

@@ -6,19 +6,41 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from ._levels import Levels
+
 if TYPE_CHECKING:
     from ..curves import AbstractCurve
     from ._recipe import Recipe
 
 
+COMPONENTS = ("cond", "disp", "zi")
+
+
 @dataclass(frozen=True, eq=False)
 class PredictorDesign:
-    """Fixed effects of one predictor ("cond", "disp" or "zi"): eta = offset + X beta."""
+    """Fixed effects of one predictor: eta = offset + X beta.
+
+    `name` is "cond", "disp" or "zi", or a parameter of a curve.
+    """
 
     name: str
     X: Float[np.ndarray, "n P"]
     names: tuple[str, ...]
     offset: Float[np.ndarray, "n"]
+
+    @property
+    def component(self) -> str:
+        """The part of the model it belongs to: the parameters of a curve make up the mean."""
+        return self.name if self.name in COMPONENTS else "cond"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names users see: `x`, `zi:x`; of a curve's parameter `Asym`, or `Asym:x`."""
+        if self.name == "cond":
+            return self.names
+        if self.component == "cond" and self.names == ("Intercept",):
+            return (self.name,)
+        return tuple(f"{self.name}:{n}" for n in self.names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +71,10 @@ class Design:
     """Everything a model needs from the data; `y` is (n,), or (n, 2) = (successes, trials).
 
     `rows` are the numbers (from 0) of the rows which were kept; `notes` say what was changed, in
-    sentences for the user; `recipe` makes the same columns from new data.
+    sentences for the user; `recipe` makes the same columns from new data. `groups` and `time` are
+    the arguments of those names, for methods that need to know which rows belong together and in
+    which order; `categories` are the levels of an ordinal response, lowest first, and y counts them
+    from 0.
     """
 
     y: Float[np.ndarray, "n *trials"]
@@ -61,6 +86,9 @@ class Design:
     notes: tuple[str, ...]
     recipe: "Recipe"
     response_name: str
+    groups: Levels | None = None
+    time: Float[np.ndarray, "n"] | None = None
+    categories: tuple[str, ...] = ()
     curve: "AbstractCurve | None" = None
     covariates: tuple[Float[np.ndarray, "n ..."], ...] = ()  # what the curve takes of the data
 

@@ -12,3 +12,8 @@ from ._coordinates import stack as stack
 from ._coordinates import unstack as unstack
 from ._gaussian import LinearMixed as LinearMixed
 from ._likelihood import MaximumLikelihood as MaximumLikelihood
+from ._mcem import MCEM as MCEM
+from ._pql import PQL as PQL
+from ._saem import SAEM as SAEM
+from ._working_model import working_fit as working_fit
+from ._working_model import working_jacobian as working_jacobian

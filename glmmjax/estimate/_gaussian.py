@@ -6,18 +6,26 @@ nu = N (ML) or N - P (REML), the minimum over s is e^(2s) = r^2 / nu. One compil
 """
 
 import time
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..integrate import Point, coefficients, cross_products, profile_and_slopes, spherical_effects
+from ..integrate import (
+    Point,
+    coefficients,
+    cross_products,
+    profile_and_slopes,
+    spherical_effects,
+)
 from ..model import LOG_2PI, Data, Model, Params
 from ..numeric import fast_jit
 from ._base import SMALL, AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows
-from ._search import optimise, status
+from ._search import Optimum, optimise, status
 
 
 @lru_cache(maxsize=64)
@@ -46,20 +54,33 @@ def _crosses(model: Model):
     return fast_jit(lambda data, T, b0: cross_products(model, data, T, b0))
 
 
-class ProfiledDeviance:
-    """Half the profiled deviance of relative theta, up to sigma's closed form."""
+@dataclass(frozen=True)
+class Crossed:
+    """Cross-products of [Z | X T, y - X b0], flat: all that the data say (`cross_products`)."""
 
-    def __init__(self, model: Model, data: Data, reml: bool, nu: float, start: Start):
-        P = model.columns[0]
-        self.T, self.b0 = start.T[:P, :P], np.asarray(start.params.beta)[:P]
+    leaves: tuple[Any, ...]
+    structure: Any
+    T: np.ndarray
+    b0: np.ndarray
+
+
+class ProfiledDeviance:
+    """Half the profiled deviance of relative theta, up to sigma's closed form.
+
+    With sigma given, e^(2s) is a constant and there is nothing to profile.
+    """
+
+    def __init__(
+        self, model: Model, data: Crossed, reml: bool, nu: float, sigma: float | None = None
+    ):
+        self.T, self.b0, self.sigma = data.T, data.b0, sigma
         # log|X'V^-1 X| of the X as given, from that of X T
         self.shift = -2 * np.linalg.slogdet(self.T)[1] if reml else 0.0
-        products = _crosses(model)(data, self.T, self.b0)
-        leaves, structure = jax.tree.flatten(products)
-        self.leaves, self.nu, self.size = tuple(leaves), nu, model.num_theta
+        self.leaves, self.nu, self.size = data.leaves, nu, model.num_theta
         points = 2 * self.size + 1
-        self.points = points if points * sum(v.size for v in leaves) <= SMALL else 1
-        self.run = _program(model, structure, reml, self.points)
+        self.points = points if points * sum(v.size for v in self.leaves) <= SMALL else 1
+        self.run = _program(model, data.structure, reml, self.points)
+        self.last: tuple[np.ndarray, Any] | None = None  # where `run` was last, and its answer
 
     @property
     def side_by_side(self) -> bool:
@@ -77,21 +98,25 @@ class ProfiledDeviance:
         logdet, r2 = out[:, 0] + self.shift, out[:, 1]
         good = np.isfinite(logdet) & (r2 > 0)
         r2 = np.where(good, r2, 1.0)
-        value = logdet + nu * (1 + LOG_2PI + np.log(r2 / nu))
-        slope = out[:, 2 : 2 + T] + nu * out[:, 2 + T :] / r2[:, None]
+        variance = r2 / nu if self.sigma is None else np.full_like(r2, self.sigma**2)
+        value = logdet + nu * (LOG_2PI + np.log(variance)) + r2 / variance
+        slope = out[:, 2 : 2 + T] + out[:, 2 + T :] / variance[:, None]
         return np.where(good, 0.5 * value, np.inf), 0.5 * slope
 
     def _head(self, X: np.ndarray) -> np.ndarray:
         padded = np.concatenate([X, np.repeat(X[:1], self.points - len(X), 0)])
-        return np.asarray(self.run(padded, self.leaves)[0])[: len(X)]
+        self.last = X[0], self.run(padded, self.leaves)
+        return np.asarray(self.last[1][0])[: len(X)]
 
     def forget(self) -> None:
         """Nothing is warm-started."""
 
     def solution(self, theta: np.ndarray) -> tuple[np.ndarray, ...]:
         """([logdet, r2, slopes], beta^, a root of (X'V^-1 X)^-1, u^) at theta."""
-        X = np.repeat(theta[None], self.points, 0)
-        head, beta, R_X, u = self.run(X, self.leaves)
+        if self.last is None or not np.array_equal(self.last[0], theta):
+            self._head(theta[None])
+        assert self.last is not None
+        head, beta, R_X, u = self.last[1]
         root = self.T @ np.linalg.inv(np.asarray(R_X)).T
         return np.asarray(head)[0], self.b0 + self.T @ np.asarray(beta), root, u
 
@@ -126,49 +151,71 @@ class LinearMixed(AbstractEstimator):
         """Fit; `init` overrides the starting values (its theta is absolute)."""
         began = time.perf_counter()
         start = find_start(model, data) if start is None else start
-        first = start.params if init is None else init
-        T, P = model.num_theta, model.columns[0]
+        first, P = start.params if init is None else init, model.columns[0]
         weight = flat_rows(data)["weight"]
         N = float(weight.size if self.precision else weight.sum())
-        nu = N - P if self.reml else N
         gain = 0.5 * float(np.log(weight).sum()) if self.precision else 0.0
-        deviance = ProfiledDeviance(model, data, self.reml, nu, start)
-        sigma0 = float(np.exp(first.beta[P])) or 1.0
-        relative = Start(
-            first, start.T[-T:, -T:] / sigma0 if T else np.zeros((0, 0)), start.effect_sd / sigma0
-        )
-        free = np.ones(T, bool)
-        best = optimise(
-            deviance, np.asarray(first.theta) / sigma0, relative, model, slice(0, T), free, options
-        )
-        out, beta, root, u = deviance.solution(best.x)
-        sigma = float(np.sqrt(out[1] / nu))
-        params = Params(np.r_[np.asarray(beta), np.log(sigma)], sigma * best.x, np.zeros(0))
-        mode = Point(tuple(v / sigma for v in u), jnp.zeros(0))
-        cov = _covariance(best, sigma, root, out[2 + T :], nu, out[1])
-        pinned = np.r_[np.zeros(P + 1, bool), best.pinned]
-        return Estimate(
-            params, -best.value + gain, cov, pinned, mode, start, best.converged,
-            status(best),
-            best.gradient, best.min_eigenvalue, 0, best.evaluations, best.iterations,
-            {"search": time.perf_counter() - began},
+        T, b0 = start.T[:P, :P], np.asarray(start.params.beta)[:P]
+        leaves, structure = jax.tree.flatten(_crosses(model)(data, T, b0))
+        sigma = float(np.exp(first.beta[P])) or 1.0
+        found = fit_crossed(
+            model, Crossed(tuple(leaves), structure, T, b0), self.reml, N, start,
+            np.asarray(first.theta) / sigma, sigma, options,
         )  # fmt: skip
+        seconds = {"search": time.perf_counter() - began}
+        return replace(found, loglik=found.loglik + gain, seconds=seconds)
 
 
-def _covariance(best, sigma: float, root: np.ndarray, g_r2: np.ndarray, nu: float, r2: float):
+def fit_crossed(
+    model: Model,
+    data: Crossed,
+    reml: bool,
+    N: float,
+    start: Start,
+    theta: np.ndarray,
+    sigma: float,
+    options: Options,
+    given: bool = False,
+) -> Estimate:
+    """The linear mixed model of N observations, from a relative theta.
+
+    sigma is a guess of the residual sd, or `given`; it relates `start` to the scale of theta.
+    """
+    T, P = model.num_theta, model.columns[0]
+    nu = N - P if reml else N
+    deviance = ProfiledDeviance(model, data, reml, nu, sigma if given else None)
+    block = start.T[-T:, -T:] if T else np.zeros((0, 0))
+    relative = Start(start.params, block / sigma, start.effect_sd / sigma)
+    best = optimise(deviance, theta, relative, model, slice(0, T), np.ones(T, bool), options)
+    out, beta, root, u = deviance.solution(best.x)
+    scale = sigma if given else float(np.sqrt(out[1] / nu))
+    params = Params(np.r_[np.asarray(beta), np.log(scale)], scale * best.x, np.zeros(0))
+    mode = Point(tuple(v / scale for v in u), jnp.zeros(0))
+    # d log sigma^ / d theta, and the variance of log sigma given theta
+    c, v = (np.zeros(T), 0.0) if given else (out[2 + T :] / (2 * out[1]), 1 / (2 * nu))
+    cov = _covariance(best, scale, root, c, v)
+    return Estimate(
+        params, -best.value, cov, np.r_[np.zeros(P + 1, bool), best.pinned], mode, start,
+        best.converged, status(best), best.gradient, best.min_eigenvalue, 0, best.evaluations,
+        best.iterations,
+    )  # fmt: skip
+
+
+def _covariance(best: Optimum, sigma: float, root: np.ndarray, c: np.ndarray, given: float):
     """Covariance of [beta, log sigma, absolute theta].
 
     beta given the variances: sigma^2 root root', as every LMM package reports. For (log sigma,
     relative theta) invert the joint information: Var(s) = 1/(2 nu) + c' V c with
     c = d s^ / d theta = g_r2 / (2 r^2), then the delta method for sigma * theta.
+    `given` is 1/(2 nu); it and c are 0 where sigma was not estimated.
     """
     P, T = root.shape[0], best.x.size
     cov = np.full((P + 1 + T,) * 2, np.nan)
     cov[:P, :P] = sigma**2 * root @ root.T
     cov[:P, P:] = cov[P:, :P] = 0.0
     live = ~best.pinned
-    V, c = best.cov[np.ix_(live, live)], g_r2[live] / (2 * r2)
-    top = np.array([[1 / (2 * nu) + c @ V @ c]])
+    V, c = best.cov[np.ix_(live, live)], c[live]
+    top = np.array([[given + c @ V @ c]])
     joint = np.block([[top, (V @ c)[None, :]], [(V @ c)[:, None], V]])
     J = np.eye(1 + live.sum())
     J[1:, 0], J[1:, 1:] = sigma * best.x[live], sigma * np.eye(int(live.sum()))

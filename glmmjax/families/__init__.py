@@ -7,10 +7,14 @@ from ._binomial import Binomial as Binomial
 from ._counts import NegativeBinomial1 as NegativeBinomial1
 from ._counts import NegativeBinomial2 as NegativeBinomial2
 from ._counts import Poisson as Poisson
+from ._cumulative import Cumulative as Cumulative
 from ._gaussian import Gaussian as Gaussian
 from ._inflated import ZeroInflated as ZeroInflated
 from ._links import AbstractLink as AbstractLink
 from ._positive import Gamma as Gamma
 from ._positive import InverseGaussian as InverseGaussian
+from ._quasi import Quasi as Quasi
+from ._quasi import QuasiBinomial as QuasiBinomial
+from ._quasi import QuasiPoisson as QuasiPoisson
 from ._registry import get as get
 from ._registry import names as names

@@ -7,6 +7,7 @@ from ._binomial import Binomial
 from ._counts import NegativeBinomial1, NegativeBinomial2, Poisson
 from ._gaussian import Gaussian
 from ._positive import Gamma, InverseGaussian
+from ._quasi import Quasi, QuasiBinomial, QuasiPoisson
 from ._static import nearest
 
 _FAMILIES: dict[str, type] = {
@@ -19,6 +20,9 @@ _FAMILIES: dict[str, type] = {
         InverseGaussian,
         NegativeBinomial1,
         NegativeBinomial2,
+        Quasi,
+        QuasiPoisson,
+        QuasiBinomial,
     )
 }
 _ALIASES = {

@@ -29,8 +29,8 @@ def anova(*fits: "Fit") -> "pd.DataFrame":
     for the caller to know.
 
     Raises DataError if the rows, the response or the weights differ, and NotSupportedError if
-    the likelihoods cannot be compared: other approximations, REML beside ML, or REML with
-    different fixed effects.
+    the likelihoods cannot be compared: other approximations, REML beside ML, REML with different
+    fixed effects, or none at all (PQL).
     """
     import pandas as pd
 
@@ -90,6 +90,9 @@ def check_data(a: "Fit", b: "Fit") -> None:
 
 def _check_likelihood(a: "Fit", b: "Fit") -> None:
     """The same kind of likelihood, or an error that says what to do."""
+    for fit in (a, b):
+        if fit.loglik_note:
+            raise NotSupportedError(f"a fit has no log-likelihood: {fit.loglik_note}")
     if a.reml != b.reml:
         raise NotSupportedError(
             "one fit is by REML and one by maximum likelihood: refit with reml=False"

@@ -170,6 +170,7 @@ def _method(fit: Fit) -> str:
         return "exact REML" if fit.reml else "exact ML"
     name = METHODS.get(fit.method, fit.method)
     name = f"AGQ {fit.settings.nodes}" if fit.method == "agq" else name
+    name += " 2nd order" if getattr(fit.settings.how, "order", 1) == 2 else ""
     return f"{name} REML" if fit.reml else name
 
 

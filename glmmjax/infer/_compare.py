@@ -21,9 +21,9 @@ def compare(*fits: Any, marginal: bool | None = None, **more: Any) -> "Compariso
     fits, more : fits by `glmm`, `lmm` or `gee`, by any method; those given by keyword go under that
         name, the others under their method's. Formulas, families and links may differ.
     marginal : True adds the population-averaged coefficients (`Fit.marginal_params`) of every mixed
-        model; they are what a GEE estimates. By default those of the first mixed model are added
-        where a GEE is among the fits, unless all links are the identity, under which averaging
-        changes nothing.
+        model; they are what a GEE estimates. By default those of one mixed model, the first with a
+        likelihood, are added where a GEE is among the fits, unless all links are the identity,
+        under which averaging changes nothing.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def _averages(columns: list[Column], marginal: bool | None) -> tuple[list[Column
     mixed, added, notes = [c for c in columns if not c.marginal], [], []
     if marginal is None:
         differ = len(mixed) < len(columns) and any(c.link != "identity" for c in columns)
-        mixed = mixed[:1] if differ else []
+        mixed = sorted(mixed, key=lambda c: math.isnan(c.loglik))[:1] if differ else []
     for column in mixed if marginal is not False else ():
         try:
             added.append(averaged(column))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._fit import Fit
 
 GRADIENT = 1e-5  # standard errors from the optimum
+MONTE_CARLO = 0.1  # standard errors that Monte Carlo error may be worth
 EIGENVALUE = 1e-6  # of the Hessian in coordinates where 1 is ordinary
 
 
@@ -111,7 +112,7 @@ def _verdict(
     fit: "Fit", boundary: tuple[str, ...], separation: str, doubts: tuple[str, ...]
 ) -> tuple[str, str]:
     e = fit.estimate
-    if not (fit.converged and math.isfinite(fit.loglik)):
+    if not (fit.converged and (fit.loglik_note or math.isfinite(fit.loglik))):
         if separation:
             return "failed", f"The fit did not converge. {separation}"
         return "failed", (
@@ -122,7 +123,8 @@ def _verdict(
         return "suspect", separation or doubts[0]
     if boundary:
         return "singular", singular_advice(boundary)
-    return "ok", "The search converged to a proper maximum; nothing needs to be done"
+    end = "The iteration settled" if fit.loglik_note else "The search converged to a proper maximum"
+    return "ok", f"{end}; nothing needs to be done"
 
 
 def _doubts(fit: "Fit") -> tuple[str, ...]:
@@ -135,7 +137,13 @@ def _doubts(fit: "Fit") -> tuple[str, ...]:
             "The mode of some unit was not found exactly "
             f"({MESSAGES.get(e.result, e.result)}); compare with another start="
         )
-    if e.gradient > GRADIENT:
+    error = _numbers.monte_carlo_error(fit)
+    if error > MONTE_CARLO:
+        found.append(
+            f"Monte Carlo error is up to {error:.1g} standard errors of an estimate; use "
+            "more draws (MCEM) or iterations (SAEM)"
+        )
+    elif e.gradient > GRADIENT + 5 * error * math.sqrt(len(e.cov)):
         found.append(
             f"The search stopped {e.gradient:.1g} standard errors from the maximum; refit with "
             "start= from this fit, or rescale columns"

@@ -104,12 +104,23 @@ class Fit:
     def df_model(self) -> int:
         """Estimated parameters, as AIC counts them."""
         e = self.estimate.params
-        return e.beta.size + e.theta.size + e.psi.size
+        own = self.estimate.details.get("df")
+        return e.beta.size + e.theta.size + e.psi.size if own is None else int(own)
 
     @property
     def loglik(self) -> float:
-        """Maximised (restricted) log-likelihood, every constant kept."""
+        """Maximised (restricted) log-likelihood, every constant kept; NaN without one."""
         return float(self.estimate.loglik)
+
+    @property
+    def loglik_se(self) -> float:
+        """Monte Carlo standard error of `loglik`; 0 where it is computed without chance."""
+        return float(self.estimate.loglik_se)
+
+    @property
+    def loglik_note(self) -> str:
+        """Why there is no log-likelihood, where `loglik` is NaN; else empty."""
+        return self.estimate.loglik_note
 
     llf = loglik
 
@@ -156,6 +167,16 @@ class Fit:
         return _tables.bse(self)
 
     @property
+    def mcse(self) -> "pd.Series | None":
+        """Monte Carlo standard errors of `params`; None for a deterministic method."""
+        return _tables.mcse(self)
+
+    @property
+    def trace(self) -> "pd.DataFrame | None":
+        """Iterations of a Monte Carlo method: draws, loglik, parameters; None for another one."""
+        return _tables.trace(self)
+
+    @property
     def zvalues(self) -> "pd.Series":
         """params / bse."""
         return self.params / self.bse
@@ -180,7 +201,9 @@ class Fit:
 
     @property
     def dispersion(self) -> float:
-        """One number: residual sd, 1/sqrt(shape) for Gamma, phi for negative binomials, else 1."""
+        """One number: residual sd, 1/sqrt(shape) for Gamma, phi for negative binomials, else 1;
+        with method="pql" sigma, where Var(Y) = sigma^2 V(mu).
+        """
         return _tables.dispersion(self)
 
     @property

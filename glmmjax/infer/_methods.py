@@ -5,16 +5,18 @@ estimator with a name of its own does something else altogether. To the user bot
 """
 
 import dataclasses
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args, get_type_hints
 
 from .._errors import DataError, NotSupportedError
-from ..estimate import AbstractEstimator, LinearMixed, MaximumLikelihood
+from ..estimate import MCEM, PQL, SAEM, AbstractEstimator, LinearMixed, MaximumLikelihood
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AGQ, AbstractIntegrator, Importance, Laplace
 
 Method: TypeAlias = AbstractIntegrator | AbstractEstimator
 
-METHODS: dict[str, type] = {method.name: method for method in (Laplace, AGQ, Importance)}
+METHODS: dict[str, type] = {
+    method.name: method for method in (Laplace, AGQ, Importance, MCEM, SAEM, PQL)
+}
 LATER = ("foce", "linearize", "nuts")
 
 
@@ -60,14 +62,33 @@ def is_linear(family: AbstractFamily, dispformula: str | None, method: Method) -
 
 
 def estimator_for(
-    method: Method, family: AbstractFamily, dispformula: str | None, weights_kind: str
+    method: Method,
+    family: AbstractFamily,
+    dispformula: str | None,
+    weights_kind: str,
+    curved: bool = False,
 ) -> AbstractEstimator:
-    """What runs. Raises `NotSupportedError` where method, family and weights do not go together."""
-    linear, precision = is_linear(family, dispformula, method), weights_kind == "precision"
+    """What runs. Raises `NotSupportedError` where method, family and weights do not go together.
+
+    curved: is the mean a curve of several predictors?
+    """
+    if curved and getattr(method, "reml", False):
+        raise NotSupportedError(
+            "reml=True integrates the coefficients of a linear predictor, and those of a curve are "
+            "not linear: use reml=False"
+        )
+    linear, precision = (
+        not curved and is_linear(family, dispformula, method),
+        weights_kind == "precision",
+    )
+    if isinstance(method, PQL):
+        if dispformula is not None:
+            raise NotSupportedError("PQL has one residual scale: leave dispformula= out")
+        return dataclasses.replace(method, precision=precision)
     if precision and not linear:
         raise NotSupportedError(
             "weights_kind='precision' has a meaning for Gaussian models with a constant residual "
-            "variance only; use frequency weights or dispformula="
+            "variance, and for method='pql'; use frequency weights or dispformula="
         )
     if isinstance(method, AbstractEstimator):
         return method
@@ -97,10 +118,10 @@ def method_from_json(found: dict[str, Any]) -> Method:
     kind = METHODS.get(str(found.get("name")))
     if kind is None:
         raise DataError(f"unknown method {found.get('name')!r}")
-    default = kind()
-    fields = {f.name: found.get(f.name) for f in _fields(default)}
+    fields = {f.name: found.get(f.name) for f in _fields(kind())}
     for name, value in fields.items():
-        if type(value) is not type(getattr(default, name)):
+        hint = get_type_hints(kind)[name]
+        if type(value) not in (get_args(hint) or (hint,)):
             raise DataError(f"{name!r} of method {kind.name} is {value!r}")
     return kind(**fields)
 

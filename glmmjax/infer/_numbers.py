@@ -64,7 +64,7 @@ def coefficients(fit: "Fit") -> Coefficients:
 
     keep = np.flatnonzero(shown(fit))
     names = coefficient_names(fit.design)
-    components = [p.name for p in fit.design.predictors for _ in p.names]
+    components = [p.component for p in fit.design.predictors for _ in p.names]
     beta = np.asarray(fit.estimate.params.beta, float)[keep]
     return Coefficients(
         tuple(names[i] for i in keep), tuple(components[i] for i in keep), beta, se(fit)[keep]
@@ -77,13 +77,26 @@ def se(fit: "Fit") -> Float[np.ndarray, "K"]:
     return np.sqrt(np.where(variance >= 0, variance, np.nan))
 
 
+def monte_carlo_error(fit: "Fit") -> float:
+    """The largest Monte Carlo standard error in standard errors; 0 for a deterministic method."""
+    mcse = fit.estimate.details.get("mcse")
+    if mcse is None:
+        return 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.max(np.nan_to_num(mcse / se(fit)), initial=0.0))
+
+
 def two_sided(z: Float[np.ndarray, "P"]) -> Float[np.ndarray, "P"]:
     """P(|N(0, 1)| > |z|)."""
     return np.array([math.erfc(abs(v) / math.sqrt(2.0)) for v in z], float)
 
 
 def dispersion(fit: "Fit") -> float:
-    """The family's dispersion; 1 without one, NaN where it differs between rows."""
+    """The family's dispersion, or the scale that PQL adds to it; 1 without one, NaN where it
+    differs between rows.
+    """
+    if "scale" in fit.estimate.details:
+        return float(fit.estimate.details["scale"])
     eta = dispersion_predictor(fit)
     return 1.0 if eta is None else float(fit.family.dispersion(eta))
 
@@ -185,12 +198,15 @@ def _term_rows(term: "TermDesign", theta: np.ndarray, entries, cov: np.ndarray) 
 
 
 def _residual(fit: "Fit") -> Variance | None:
-    """The residual sd of a Gaussian model whose dispersion is one number."""
-    sigma = dispersion(fit)
-    if fit.family.name != "gaussian" or not math.isfinite(sigma):
+    """The residual sd of a Gaussian model whose dispersion is one number; PQL's scale."""
+    sigma, details = dispersion(fit), fit.estimate.details
+    if "scale" in details:
+        error = float(details["scale_se"])
+    elif fit.family.name == "gaussian" and math.isfinite(sigma):
+        names = [p.name for p in fit.design.predictors for _ in p.names]
+        error = sigma * float(se(fit)[names.index("disp")])
+    else:
         return None
-    names = [p.name for p in fit.design.predictors for _ in p.names]
-    error = sigma * float(se(fit)[names.index("disp")])
     return Variance("cond", "Residual", "", None, sigma**2, sigma, error)
 
 

@@ -25,6 +25,8 @@ def _program(family: AbstractFamily, method: str):
         return fast_jit(lambda y, phi, psi: _link_of_mean(family, phi, psi))
     if method == "link":
         return fast_jit(lambda y, phi, psi: family.link(phi[0]))
+    if method == "unit_variance":
+        return fast_jit(lambda y, phi, psi: family.unit_variance(phi[0]))
     if method in ("mean", "variance"):
         return fast_jit(lambda y, phi, psi: getattr(family, method)(phi, psi))
     return fast_jit(lambda y, phi, psi: getattr(family, method)(y, phi, psi))
@@ -36,8 +38,9 @@ def rowwise(
     """`family.method([y,] phi, psi)` over n rows, as NumPy.
 
     Rows are padded to one of few lengths (by the last row), so that predictions for 50 rows and
-    for 53 share a program. `method` may also be "link", of phi[0]; and "link_of_mean": the link
-    of the mean and its derivative in every predictor (n, p), more than phi[0] under inflation.
+    for 53 share a program. `method` may also be "link" or "unit_variance", of phi[0]; and
+    "link_of_mean": the link of the mean and its derivative in every predictor (n, p), more than
+    phi[0] under inflation.
     """
     n = len(phi[0])
     gap = round_size(n) - n
@@ -68,11 +71,13 @@ def _link_of_mean(family: AbstractFamily, phi: tuple, psi: Any) -> tuple[Any, An
 def response_phi(fit: "Fit", phi: Phi) -> tuple[Phi, Float[np.ndarray, "n"]]:
     """(predictors of each row's own distribution, its frequency weight).
 
-    Precision weights divide the residual variance, so they belong to the distribution:
-    log sd - 1/2 log w. Frequency weights repeat the row and leave its distribution alone.
+    Precision weights divide the variance, so they belong to the distribution where that has a
+    dispersion: log sd - 1/2 log w, log shape + log w, log phi - log w. Frequency weights repeat
+    the row and leave its distribution alone.
     """
     weight = fit.design.weight
-    if fit.settings.weights_kind != "precision":
+    if fit.settings.weights_kind != "precision" or len(phi) == 1:
         return phi, weight
+    power = 2.0 * np.log(fit.family.dispersion(1.0))  # variance ~ e^(power phi[1])
     with np.errstate(divide="ignore"):
-        return (phi[0], phi[1] - 0.5 * np.log(weight), *phi[2:]), np.ones_like(weight)
+        return (phi[0], phi[1] - np.log(weight) / power, *phi[2:]), np.ones_like(weight)

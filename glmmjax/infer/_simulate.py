@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError
+from ._curved import family_phi
 from ._draws import draw
 from ._effects import factors_of
 from ._rows import fitted_rows
@@ -19,7 +20,9 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
     """n responses for the rows used, one a column, each with new random effects b ~ N(0, Sigma).
 
     Binomial: successes out of the row's own trials (`refit` takes them). Precision weights divide
-    the residual variance; frequency weights do not enter. Draw j depends on `seed` and j only.
+    the residual variance; frequency weights do not enter, nor does the scale that PQL adds to a
+    binomial or Poisson variance, since no distribution has it: draws are the family's own. Draw j
+    depends on `seed` and j only.
     Raises DataError unless n is a positive, and seed a non-negative, whole number.
     """
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):
@@ -30,7 +33,8 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
     psi = np.asarray(fit.estimate.params.psi)
     out = np.empty((rows.n, n))
     for j in range(n):
-        phi, _ = response_phi(fit, rows.phi(fit, _effects(fit, Lam, seed, j)))
+        own = family_phi(fit, rows, rows.phi(fit, _effects(fit, Lam, seed, j)))
+        phi, _ = response_phi(fit, own)
         out[:, j] = draw(fit.family, phi, psi, fit.design.y, (int(seed), j))
     return out
 

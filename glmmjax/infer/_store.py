@@ -26,10 +26,11 @@ from ._rebuild import check_design, check_formulas, check_shape, design_arrays, 
 if TYPE_CHECKING:
     from ._fit import Fit, Settings
 
-SCHEMA, VERSION = "glmmjax fit", 2
+SCHEMA, VERSION = "glmmjax fit", 3
 SETTINGS = ("formula", "weights_kind", "ziformula", "dispformula")
 SCALARS = ("loglik", "converged", "status", "gradient", "min_eigenvalue", "result",
-           "evaluations", "iterations")  # fmt: skip
+           "evaluations", "iterations", "loglik_se", "loglik_note")  # fmt: skip
+DETAIL = "detail."  # before the name of an array that one estimator alone has
 
 
 def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
@@ -38,6 +39,10 @@ def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
     Raises NotSupportedError for a family or link which is not one of the package's own: a file
     cannot hold its code.
     """
+    if fit.model.curve is not None:
+        raise NotSupportedError(
+            "a nonlinear mixed model cannot be saved yet: keep the data and the call, and fit again"
+        )
     header = {
         "schema": SCHEMA,
         "version": VERSION,
@@ -112,6 +117,7 @@ def _estimate_arrays(e: Estimate) -> dict[str, np.ndarray]:
         for name in ("beta", "theta", "psi"):
             out[prefix + name] = np.asarray(getattr(params, name), float)
     out["mode.b"] = np.asarray(e.mode.b, float)
+    out |= {DETAIL + name: np.asarray(value) for name, value in e.details.items()}
     for k, u in enumerate(e.mode.u):
         out[f"mode.u.{k}"] = np.asarray(u, float)
     return out
@@ -151,7 +157,16 @@ def _read_estimate(
         status=str(scalars["status"]), gradient=float(scalars["gradient"]),
         min_eigenvalue=float(scalars["min_eigenvalue"]), result=int(scalars["result"]),
         evaluations=int(scalars["evaluations"]), iterations=int(scalars["iterations"]),
+        loglik_se=float(scalars["loglik_se"]), loglik_note=str(scalars["loglik_note"]),
+        details=_read_details(arrays),
     )  # fmt: skip
+
+
+def _read_details(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What one estimator alone has; those that tables read are single numbers."""
+    for name in {DETAIL + "df", DETAIL + "scale", DETAIL + "scale_se"} & set(arrays):
+        check_shape(arrays, name, (), finite=not name.endswith("_se"))
+    return {k.removeprefix(DETAIL): v for k, v in arrays.items() if k.startswith(DETAIL)}
 
 
 # ---- settings -------------------------------------------------------------------------------

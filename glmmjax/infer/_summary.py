@@ -38,7 +38,7 @@ def summary(fit: "Fit") -> Summary:
     """The long report."""
     blocks: list[Lines | Table] = [
         Lines("", _model_lines(fit)),
-        Lines("", (_likelihood(fit), *_restricted(fit))),
+        Lines("", (_likelihood(fit), *_restricted(fit), *_monte_carlo(fit), *_caution(fit))),
         *_random_effects(fit),
         *_coefficient_tables(fit),
         *_dispersion_lines(fit),
@@ -52,6 +52,7 @@ def summary(fit: "Fit") -> Summary:
 def title(fit: "Fit") -> str:
     """Kind of model, family, link, and what was maximised."""
     kind = "Linear mixed model" if fit.method == "exact" else "Generalized linear mixed model"
+    kind = kind if fit.model.curve is None else "Nonlinear mixed model"
     return f"{kind}: {family_name(fit.family)}, link {fit.family.link.name}, {_maximised(fit)}"
 
 
@@ -63,6 +64,8 @@ def family_name(family: "AbstractFamily") -> str:
 
 def _maximised(fit: "Fit") -> str:
     criterion = "REML" if fit.reml else "maximum likelihood"
+    if fit.loglik_note:
+        return f"{fit.settings.label} ({criterion} of the working model)"
     return f"{criterion} ({fit.settings.label})"
 
 
@@ -98,18 +101,41 @@ def _sizes(fit: "Fit") -> str:
 
 
 def _likelihood(fit: "Fit") -> str:
+    if fit.loglik_note:
+        return f"no log-likelihood ({fit.df_model} parameters): {fit.loglik_note}"
     name = "REML log-likelihood" if fit.reml else "log-likelihood"
+    error = f" ± {fit.loglik_se:.1g}" if fit.loglik_se > 0 else ""
     return (
-        f"{name} {fit.loglik:.4f} ({fit.df_model} parameters), AIC {fit.aic:.4f}, BIC {fit.bic:.4f}"
+        f"{name} {fit.loglik:.4f}{error} ({fit.df_model} parameters), AIC {fit.aic:.4f}, "
+        f"BIC {fit.bic:.4f}"
+    )
+
+
+def _caution(fit: "Fit") -> tuple[str, ...]:
+    if fit.method != "pql" or fit.family.support not in ("binomial", "count"):
+        return ()
+    return (
+        "PQL is biased towards zero, variances most, for binary responses and small counts: "
+        "method='laplace' is much less so, and 'agq' is not.",
     )
 
 
 def _restricted(fit: "Fit") -> tuple[str, ...]:
-    if not fit.reml:
+    if not fit.reml or fit.loglik_note:
         return ()
     return (
         "Restricted likelihoods of models with different fixed effects are not comparable: "
         "refit with reml=False to compare those.",
+    )
+
+
+def _monte_carlo(fit: "Fit") -> tuple[str, ...]:
+    """How far another seed would move the numbers."""
+    if "mcse" not in fit.estimate.details:
+        return ()
+    return (
+        f"Monte Carlo error: log-likelihood {fit.estimate.loglik_se:.1g}; estimates at most "
+        f"{_numbers.monte_carlo_error(fit):.1g} of their standard errors",
     )
 
 
@@ -175,6 +201,10 @@ def _coefficient_tables(fit: "Fit") -> list[Table]:
 
 def _dispersion_lines(fit: "Fit") -> list[Lines]:
     eta = _numbers.dispersion_predictor(fit)
+    if "scale" in fit.estimate.details:
+        given = ", given" if math.isnan(fit.estimate.details["scale_se"]) else ""
+        text = f"residual scale{given}; variance is its square times the family's"
+        return [Lines("", (f"Dispersion: {_numbers.dispersion(fit):.6g} ({text})",))]
     if eta is None:
         return []
     if math.isnan(eta):

@@ -32,6 +32,32 @@ def bse(fit: "Fit") -> "pd.Series":
     return pd.Series(table.se, index=list(table.names), name="std_error")
 
 
+def mcse(fit: "Fit") -> "pd.Series | None":
+    """Monte Carlo standard errors of `params`: what another seed would move. None without any."""
+    import pandas as pd
+
+    stacked = fit.estimate.details.get("mcse")
+    if stacked is None:
+        return None
+    table, shown = _numbers.coefficients(fit), np.flatnonzero(_numbers.shown(fit))
+    return pd.Series(stacked[shown], index=list(table.names), name="mc_error")
+
+
+def trace(fit: "Fit") -> "pd.DataFrame | None":
+    """A row an iteration: `draws`, `loglik` (NaN if unknown), all parameters. None without one."""
+    import pandas as pd
+
+    from ._engine import coefficient_names
+
+    found = fit.estimate.details
+    if "trace" not in found:
+        return None
+    names = coefficient_names(fit.design, full=True)
+    names += [f"shape:{i}" for i in range(fit.estimate.params.psi.size)]
+    head = pd.DataFrame({"draws": found["trace_draws"], "loglik": found["trace_loglik"]})
+    return pd.concat([head, pd.DataFrame(found["trace"], columns=names)], axis=1)
+
+
 def pvalues(fit: "Fit") -> "pd.Series":
     """2 P(Z > |estimate / se|), Z standard normal."""
     import pandas as pd

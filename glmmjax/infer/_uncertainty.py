@@ -9,6 +9,9 @@ the information. For a row with predictors phi = X beta + z' b and b = Lam(theta
 which is the generalised delta method of Kass & Steffey (1989, JASA 84), the one behind the
 standard errors of TMB. Units are independent given x, so H^-1 is needed on the pattern of H
 only. The mode's derivative is du/dx = -H^-1 d(grad f)/dx, f minus the joint log density.
+
+A PQL fit is the fit of a linear mixed model to its working response, so H and du/dx are those of
+that model, the working response held: the residual scale and the expected curvature enter so.
 """
 
 from functools import lru_cache
@@ -20,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..estimate import stack
+from ..estimate import PQL, stack, working_fit, working_jacobian
 from ..integrate._system import Point, evaluate, lay_out_all, solve, system
 from ..model import Model, Params, factors, joint, split
 from ..numeric import fast_jit, selected_inverse
@@ -97,11 +100,13 @@ _SLOPES: "WeakKeyDictionary[Fit, list[np.ndarray]]" = WeakKeyDictionary()
 
 
 def _run(fit: "Fit", which: int) -> Any:
-    leaves, structure = jax.tree.flatten(fit.data)
+    model, data, x = fit.model, fit.data, stack(fit.estimate.params)
     with double_precision():
+        if isinstance(fit.settings.estimator, PQL):
+            model, data, x = working_fit(model, data, fit.estimate)
+        leaves, structure = jax.tree.flatten(data)
         u = tuple(jnp.asarray(v) for v in fit.estimate.mode.u)
-        out = _programs(fit.model, structure)[which](stack(fit.estimate.params), tuple(leaves), u)
-        return jax.tree.map(np.asarray, out)
+        return jax.tree.map(np.asarray, _programs(model, structure)[which](x, tuple(leaves), u))
 
 
 def spread_of(fit: "Fit") -> Spread:
@@ -122,9 +127,10 @@ def spread_of(fit: "Fit") -> Spread:
 def mode_slopes(fit: "Fit") -> list[Float[np.ndarray, "l q K"]]:
     """db/dx of every level, group by group, x the K stacked parameters; 0 for one without rows."""
     if fit not in _SLOPES:
-        out = _run(fit, 1)
+        out, pql = _run(fit, 1), isinstance(fit.settings.estimator, PQL)
+        J = working_jacobian(fit.model) if pql else np.eye(len(fit.estimate.cov))
         _SLOPES[fit] = [
-            fit.slots.to_levels([np.moveaxis(bucket[g], 0, -1) for bucket in out], g)
+            fit.slots.to_levels([np.moveaxis(bucket[g], 0, -1) @ J for bucket in out], g)
             for g in range(len(fit.slots.groups))
         ]
     return _SLOPES[fit]
