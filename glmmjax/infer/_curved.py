@@ -1,6 +1,6 @@
 """From the parameters of a curve to the mean's predictor, and what that does to their covariance.
 
-eta = f(phi_1 .. phi_k; x),        Cov(eta, ...) = J Cov(phi_1 .. phi_k, ...) J',   J = d eta / d phi.
+eta = f(phi_1 .. phi_k; x),     Cov(eta, ...) = J Cov(phi_1 .. phi_k, ...) J',  J = d eta/d phi.
 """
 
 from typing import TYPE_CHECKING
