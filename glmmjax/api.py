@@ -62,6 +62,7 @@ def glmm(
     weights_kind: str = "frequency",
     ziformula: str | None = None,
     dispformula: str | None = None,
+    correlation: str | None = None,
     missing: str = "drop",
     contrasts: dict[str, Any] | None = None,
     subset: Any = None,
@@ -91,6 +92,9 @@ def glmm(
         `weights_kind="precision"` (Gaussian, PQL) means inverse relative variances, as in lme4.
     ziformula, dispformula : right-hand sides (``"~ 1"``) for zero inflation (logit) and for
         dispersion (log).
+    correlation : "ar1(time | group)", or "ar1(1 | group)" for the order of rows (method="pql"):
+        residuals of a group at times t and s correlate as rho^abs(t - s). Groups must be nested
+        in every grouping factor. `fit.corr_params` holds rho.
     missing : "drop" (with one `DataWarning` line) or "raise".
     start : starting values by name, e.g. ``{"Intercept": 1.0, "sd:herd:Intercept": 0.5}``.
     seed : of the random draws of "mcem" and "saem"; the same seed gives the same result.
@@ -106,8 +110,9 @@ def glmm(
     return _fit_formula(
         formula, data, family, link=link, method=method, nodes=nodes, reml=reml, weights=weights,
         offset=offset, trials=trials, weights_kind=weights_kind, ziformula=ziformula,
-        dispformula=dispformula, missing=missing, contrasts=contrasts, subset=subset, start=start,
-        priors=priors, seed=seed, progress=progress, options=options, strict=strict,
+        dispformula=dispformula, correlation=correlation, missing=missing, contrasts=contrasts,
+        subset=subset, start=start, priors=priors, seed=seed, progress=progress,
+        options=options, strict=strict,
     )  # fmt: skip
 
 
@@ -163,6 +168,8 @@ def build(
     to `marginal_loglik(params, data, model)`; in a 32-bit JAX process that raises
     `PrecisionError` with the line to add.
     """
+    if columns.get("correlation") is not None:
+        raise NotSupportedError("correlation= belongs to glmm(method='pql'), not to a likelihood")
     family = _family(family, link, ziformula)
     design = make_design(
         formula, data, family, ziformula=ziformula, dispformula=dispformula, **columns

@@ -107,7 +107,7 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
                 np.zeros((*index.shape, 1), np.int32) if code is None else code,
                 offset[at],
                 pad(design.weight),
-                tuple(v[at] for v in covariates) or None,
+                tuple(v[at] for v in covariates) or _chain(getattr(design, "series", None), index),
                 shape.sizes,
             )
         )
@@ -119,6 +119,22 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
         Data(tuple(buckets)),
         Slots(tuple(rows), tuple(sources), tuple(levels), groups, sizes.shape[0]),
     )
+
+
+def _chain(series, index: np.ndarray) -> tuple[np.ndarray, ...] | None:
+    """(slot in its unit of the row before each row, time between them, is that an odd number).
+
+    A first row is before itself. Padding counts as first. Numbers of steps have a parity only if
+    all are whole.
+    """
+    if series is None:
+        return None
+    slot, own = np.zeros(len(series.before), np.int64), np.arange(index.shape[1])
+    slot[index[index >= 0]] = np.broadcast_to(own, index.shape)[index >= 0]
+    before = np.where(index >= 0, slot[series.before[index]], own)
+    whole = bool((series.gap == np.floor(series.gap)).all())
+    gap = np.where(index >= 0, series.gap[index], 0.0)
+    return before.astype(np.int32), gap, whole & (gap % 2 == 1)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from .._errors import DataError
 from ..formula import Bar, Expression, Formula, Part, parse, split_sides
 from ._checks import check_terms, suspicious_levels
+from ._correlation import parse_correlation, read_series
 from ._evaluate import Evaluator
 from ._frame import Frame
 from ._levels import group_levels
@@ -44,6 +45,7 @@ def make_design(
     contrasts: Mapping[str, str] | None = None,
     subset: Any = None,
     weights_kind: str = "frequency",
+    correlation: str | None = None,
     allow_fixed: bool = False,
     groups: Any = None,
     time: Any = None,
@@ -53,15 +55,17 @@ def make_design(
     `family` gives `name`, `support` and `predictors`. `weights`, `offset`, `trials` are a column's
     name, an expression, or an array; `subset` is an expression or a true/false array;
     `contrasts` maps a factor to treatment, sum, helmert, poly, SAS or diff. Rows with missing
-    values are dropped with a note, or refused with `missing="raise"`. `allow_fixed=True` accepts a
-    formula without random terms. `groups` (labels) and `time` (numbers), each a column's name or an
-    array, say which rows belong together and when they were seen: `Design.groups`, `Design.time`.
+    values are dropped with a note, or refused with `missing="raise"`. `correlation` is
+    "ar1(time | group)". `allow_fixed=True` accepts a formula without random terms. `groups`
+    (labels) and `time` (numbers), each a column's name or an array, say which rows belong together
+    and when they were seen: `Design.groups`, `Design.time`.
 
     Raises FormulaError for the text, DataError for the data; each message says what to do.
     """
     parsed = parse(formula)
     check_arguments(parsed, weights_kind, allow_fixed)
     parts = predictor_parts(parsed, family, ziformula, dispformula)
+    chain = parse_correlation(correlation)
     columns = Columns(Frame(data))
     if columns.frame.n == 0:
         raise DataError("the data have no rows")
@@ -71,8 +75,11 @@ def make_design(
     }
     subjects = register_subjects(columns, groups, time)
     names, labels = used_columns(parsed, parts, given)
-    columns.frame.read_as_labels((*labels, *set(subjects.groups) - set(names)))
-    names = tuple(dict.fromkeys((*names, *subjects.names)))
+    extra = set(subjects.groups)
+    if chain is not None:
+        extra |= set(chain.group) - {chain.time}
+    columns.frame.read_as_labels((*labels, *extra - set(names)))
+    names = tuple(dict.fromkeys((*names, *subjects.names, *(chain.columns if chain else ()))))
     rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
     check_finite(names, columns, rows)
     state = State(contrasts=chosen_contrasts(contrasts, columns.frame))
@@ -102,6 +109,7 @@ def make_design(
         _left(formula),
         *read_subjects(subjects, columns, evaluator.rows),
         outcome.categories,
+        read_series(chain, columns, evaluator.rows, terms, weight),
     )
 
 

@@ -67,6 +67,17 @@ class TermDesign:
 
 
 @dataclass(frozen=True, eq=False)
+class Series:
+    """Rows that follow one another in time: see `_correlation`."""
+
+    text: str
+    codes: Int[np.ndarray, "n"]
+    time: Float[np.ndarray, "n"]
+    before: Int[np.ndarray, "n"]
+    gap: Float[np.ndarray, "n"]
+
+
+@dataclass(frozen=True, eq=False)
 class Design:
     """Everything a model needs from the data; `y` is (n,), or (n, 2) = (successes, trials).
 
@@ -89,6 +100,7 @@ class Design:
     groups: Levels | None = None
     time: Float[np.ndarray, "n"] | None = None
     categories: tuple[str, ...] = ()
+    series: Series | None = None
     curve: "AbstractCurve | None" = None
     covariates: tuple[Float[np.ndarray, "n ..."], ...] = ()  # what the curve takes of the data
 

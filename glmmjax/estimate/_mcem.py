@@ -57,6 +57,9 @@ def climb(c: Climb, options: Options, most: int, error: float) -> None:
                 continue
             c.converged, c.status = True, "converged"
             return c.rectify()
+        elif not p.newton and p.R > c.R:
+            c.status = "the rise of the log-likelihood is lost in its Monte Carlo error"
+            return
         elif c.move(c.columns @ p.step, p.newton, p.noise):
             trusted = True
             c.record(options)

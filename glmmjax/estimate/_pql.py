@@ -22,10 +22,11 @@ from ._base import AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, stack
 from ._gaussian import Crossed, fit_crossed
 from ._iterate import SETTLED, Scale, iteration, product_structure
-from ._working_model import Place, log_power, working_model
+from ._working_model import Place, is_correlated, log_power, working_model
 
 ROUNDS = 5
 TRIPS = 200  # of one round
+RHO = 0.2  # atanh of the correlation at the start; at 0 even gaps say nothing
 STILL = 1e-8  # of theta, in units of its effect: the search has not moved it
 NOTE = (
     "PQL maximises a Gaussian likelihood of its working response, which is no likelihood of the "
@@ -109,11 +110,11 @@ class PQL(AbstractEstimator):
             spent = trips >= options.max_evaluations or rounds == ROUNDS
             if settled or stopped or lost or spent:
                 break
-            place = search.resume(found)
+            place = search.resume(found, place.r)
         seconds = {"search": time.perf_counter() - began}
         said = _status(found, change, settled, stopped)
         return replace(
-            search.translate(found), converged=said == "converged", status=said,
+            search.translate(found, place.r), converged=said == "converged", status=said,
             evaluations=trips + found.evaluations, iterations=trips, seconds=seconds,
         )  # fmt: skip
 
@@ -135,16 +136,18 @@ class _Search:
             np.array(self.N - self.P if how.reml else self.N), np.array(how.scale or 0.0),
         )  # fmt: skip
         u = origin(model, first, data, False).u if start.mode is None else start.mode.u
-        self.first = self._place(beta[: self.P], theta, u, self.sigma)
+        r = np.full(int(is_correlated(data)), RHO)
+        self.first = self._place(beta[: self.P], theta, u, self.sigma, r)
 
-    def _place(self, beta: np.ndarray, theta: np.ndarray, u: Any, sigma: float) -> Place:
-        return Place(beta, theta / sigma, tuple(sigma * jnp.asarray(v) for v in u))
+    def _place(self, beta: np.ndarray, theta: np.ndarray, u: Any, sigma: float, r) -> Place:
+        return Place(beta, theta / sigma, tuple(sigma * jnp.asarray(v) for v in u), r)
 
     def iterate(self, place: Place, most: int) -> tuple[Place, Any, float, int]:
         """(where the iteration ends, cross-products there, its last change, trips)."""
         out = self.run(self.leaves, place, self.scale, min(max(most, 1), TRIPS))
         change, count = np.asarray(out[2])
-        place = Place(np.asarray(out[0].beta), np.asarray(out[0].theta), out[0].u)
+        beta, theta, u, r = out[0]
+        place = Place(np.asarray(beta), np.asarray(theta), u, np.asarray(r))
         return place, out[1], float(change), int(count)
 
     def finish(self, place: Place, products: tuple[Any, ...]) -> Estimate:
@@ -158,18 +161,20 @@ class _Search:
 
     def moved(self, place: Place, found: Estimate) -> float:
         """How far that search took theta, in units of its effect."""
-        theta = self.resume(found).theta
+        theta = self.resume(found, place.r).theta
         return float(np.max(np.abs(theta - place.theta) / self.scale.unit, initial=0.0))
 
-    def resume(self, found: Estimate) -> Place:
+    def resume(self, found: Estimate, r: np.ndarray) -> Place:
         x, sigma = np.asarray(found.params.beta), float(np.exp(found.params.beta[-1]))
-        return self._place(x[:-1], np.asarray(found.params.theta), found.mode.u, sigma)
+        return self._place(x[:-1], np.asarray(found.params.theta), found.mode.u, sigma, r)
 
-    def translate(self, found: Estimate) -> Estimate:
+    def translate(self, found: Estimate, r: np.ndarray) -> Estimate:
         """From [beta, log sigma, theta] to the parameters of the model."""
         x, cov, pinned, P = np.asarray(found.params.beta), found.cov, found.pinned, self.P
         free = self.how.scale is None
-        details = {"df": np.array(float(P + self.model.num_theta + free))}
+        details = {"df": np.array(float(P + self.model.num_theta + free + r.size))}
+        if r.size:
+            details["rho"] = np.tanh(r[0])
         if self.power:
             A = np.where(np.arange(len(cov)) == P, 1 / self.power, 1.0)
             beta, cov = np.r_[x[:P], x[P] / self.power], cov * np.outer(A, A)

@@ -140,7 +140,6 @@ def _iterate(model: Model, proposal: str, data: Data, T: Array, state: Chains, g
         z.append(new[0])
         ratio.append(new[1])
         found.append(new[2])
-    real = [(b.weight > 0).any(1) for b in data.buckets]
     d = tuple(v + gain.mean * (f[0] - v) for v, f in zip(state.d, found, strict=True))
     score = add(f[0].sum(0) for f in found)
     B = state.B + gain.mean * (add(f[1].sum(0) for f in found) - state.B)
@@ -153,9 +152,9 @@ def _iterate(model: Model, proposal: str, data: Data, T: Array, state: Chains, g
     omega = _omega(model, data, [f[3] for f in found])
     theta = expand(model, moved[model.theta_slice], omega, gain.burn, jnp)
     moved = moved.at[model.theta_slice].set(theta)
-    rate = add((f[4] * r).sum() for f, r in zip(found, real, strict=True)) / add(
-        r.sum() for r in real
-    )
+    real = [(b.weight > 0).any(1) for b in data.buckets]
+    moves = add((f[4] * r).sum() for f, r in zip(found, real, strict=True))
+    rate = moves / add(r.sum() for r in real)
     new = Chains(moved, at.u, tuple(z), tuple(ratio), d, B, G, key)
     return new, (x, score, rate)
 
@@ -181,9 +180,8 @@ def _program(model: Model, structure: Any, proposal: str):
 
 def _begin(model: Model, data: Data, x: np.ndarray, chains: int, key: Any) -> Chains:
     """Chains at their modes; the modes are searched from the origin."""
-    p, b = x.size, data.buckets
-    shapes = [(t.weight.shape[0], dimension(model, t.sizes)) for t in b]
-    zeros = jnp.zeros
+    p, zeros = x.size, jnp.zeros
+    shapes = [(b.weight.shape[0], dimension(model, b.sizes)) for b in data.buckets]
     return Chains(
         jnp.asarray(x), tuple(zeros(s) for s in shapes),
         tuple(zeros((u, chains, d)) for u, d in shapes),
@@ -248,9 +246,8 @@ class SAEM(AbstractEstimator):
         R = max(2, -(-self.draws // DRAWS))
         c = Climb(model, start, estep, x, R, np.ones(x.size, bool))
         try:
-            state, scores, rate = self._run(
-                c, _begin(model, data, x, self.chains, key_run), options
-            )
+            state = _begin(model, data, x, self.chains, key_run)
+            state, scores, rate = self._run(c, state, options)
             self._conclude(c, state, scores)
         except (KeyboardInterrupt, Interrupted):
             c.status = "interrupted"
@@ -290,8 +287,7 @@ class SAEM(AbstractEstimator):
         noise = float(np.trace(np.linalg.solve(I, V + c.at.V)))
         c.at = c.at._replace(observed=I, V=V)  # pyright: ignore
         c.pin(noise)
-        left = np.outer(c.at.score, c.at.score)
-        c.at = c.at._replace(observed=I, V=V + left)  # pyright: ignore
+        c.at = c.at._replace(observed=I, V=V + np.outer(c.at.score, c.at.score))  # pyright: ignore
         g, _, _, observed = c.round()
         c.converged = bool(g @ uphill(observed, g) <= SMALL_STEP**2 * g.size + 25 * noise)
         c.status = "converged" if c.converged else "the averages have not settled; run it longer"

@@ -26,11 +26,15 @@ from ._base import Estimate
 
 
 class Place(NamedTuple):
-    """Coefficients of the mean, theta, and spherical effects; theta times u is what counts."""
+    """Coefficients of the mean, theta, spherical effects; theta times u is what counts.
+
+    r: atanh of the residuals' correlation over one unit of time, if there is any.
+    """
 
     beta: Float[AnyArray, "P"]
     theta: Float[AnyArray, "T"]
     u: tuple[Float[AnyArray, "u d"], ...]
+    r: Float[AnyArray, "R"]
 
 
 @lru_cache(maxsize=64)
@@ -69,7 +73,7 @@ def working_bucket(model: Model, b: Bucket, eta: Float[Array, "u n"]) -> Bucket:
     one = jnp.ones_like(b.weight)[..., None]
     X = jnp.concatenate([b.X[..., : model.columns[0]], one], -1)
     offset = jnp.concatenate([b.offset[..., :1], 0.0 * one], -1)
-    return Bucket(z, X, b.Z, b.level, offset, b.weight * w, None, b.sizes)
+    return Bucket(z, X, b.Z, b.level, offset, b.weight * w, b.covariates, b.sizes)
 
 
 def working_data(model: Model, data: Data, at: Place) -> tuple[Data, tuple[Array, ...]]:
@@ -77,6 +81,53 @@ def working_data(model: Model, data: Data, at: Place) -> tuple[Data, tuple[Array
     eta = predictors(model, data, at)
     pairs = zip(data.buckets, eta, strict=True)
     return Data(tuple(working_bucket(model, b, e) for b, e in pairs)), eta
+
+
+def is_correlated(data: Data) -> bool:
+    """Are the rows of a unit series in time?"""
+    return data.buckets[0].covariates is not None
+
+
+def whiten(b: Bucket, P: int, r: Float[Array, "1"]) -> tuple[Bucket, Float[Array, ""]]:
+    """(the same model with independent rows of weight 1, 1/2 log|R|): continuous-time AR(1).
+
+    Residuals e with variance sigma^2 / w have Cor(e_t, e_s) = rho^|t - s|, so that with the row
+    before t a time d earlier,
+
+        (w_t^1/2 e_t - rho^d w_before^1/2 e_before) / (1 - rho^2d)^1/2
+
+    are independent with variance sigma^2 (first rows stand as they are). The rows of a series
+    share their levels, so the same combination of rows of Z stays on one level.
+    """
+    rho = jnp.tanh(r[0])
+    before, gap, odd = b.covariates
+    first = before == jnp.arange(before.shape[-1])[None]
+    gap = jnp.where(first, 1.0, gap)
+    size = jnp.abs(rho)
+    power = jnp.where(odd, rho * size ** (gap - 1.0), size**gap)
+    power = jnp.where(first, 0.0, power)
+    root, left = jnp.sqrt(1.0 - power**2), jnp.sqrt(b.weight)
+
+    def white(v: Float[Array, "u n k"]) -> Float[Array, "u n k"]:
+        v = v * left[..., None]
+        earlier = jnp.take_along_axis(v, before[..., None], 1)
+        return (v - power[..., None] * earlier) / root[..., None]
+
+    real = b.weight > 0
+    X = jnp.concatenate([white(b.X[..., :P]), b.X[..., P:]], -1)
+    y = white((b.y - b.offset[..., 0])[..., None])[..., 0]
+    new = Bucket(
+        y, X, tuple(map(white, b.Z)), b.level, 0.0 * b.offset, real.astype(y.dtype), None, b.sizes
+    )
+    return new, jnp.where(real, jnp.log(root), 0.0).sum()
+
+
+def whitened(data: Data, P: int, r: Float[Array, "R"]) -> tuple[Data, Float[Array, ""]]:
+    """`whiten` of every bucket, where the data are correlated."""
+    if not is_correlated(data):
+        return data, jnp.zeros(())
+    pairs = [whiten(b, P, r) for b in data.buckets]
+    return Data(tuple(b for b, _ in pairs)), jnp.stack([h for _, h in pairs]).sum()
 
 
 def log_power(model: Model) -> float:
@@ -95,9 +146,11 @@ def working_jacobian(model: Model) -> Float[np.ndarray, "W K"]:
 
 @lru_cache(maxsize=32)
 def _linearised(model: Model, structure: Any):
-    return fast_jit(
-        lambda leaves, at: working_data(model, jax.tree.unflatten(structure, leaves), at)[0]
-    )
+    def run(leaves, at: Place) -> Data:
+        work, _ = working_data(model, jax.tree.unflatten(structure, leaves), at)
+        return whitened(work, model.columns[0], at.r)[0]
+
+    return fast_jit(run)
 
 
 def working_fit(model: Model, data: Data, found: Estimate) -> tuple[Model, Data, np.ndarray]:
@@ -108,7 +161,8 @@ def working_fit(model: Model, data: Data, found: Estimate) -> tuple[Model, Data,
     leaves, structure = jax.tree.flatten(data)
     P, power = model.columns[0], log_power(model)
     beta, theta = np.asarray(found.params.beta), np.asarray(found.params.theta)
-    at = Place(beta[:P], theta, tuple(map(jnp.asarray, found.mode.u)))
+    r = np.arctanh(np.atleast_1d(found.details.get("rho", np.zeros(0))))
+    at = Place(beta[:P], theta, tuple(map(jnp.asarray, found.mode.u)), r)
     work = _linearised(model, structure)(tuple(leaves), at)
     log_sigma = power * beta[P] if power else math.log(float(found.details["scale"]))
     return working_model(model), work, np.r_[beta[:P], log_sigma, theta]

@@ -28,7 +28,7 @@ from ..model import Data, Params
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
 from ._integral import check_integral, laplace_warning
-from ._methods import Method, estimator_for
+from ._methods import Method, check_correlation, estimator_for
 
 
 def device_data(data: Data) -> Data:
@@ -52,6 +52,7 @@ def fit_design(
     """Fit a design. Raises `NotSupportedError` where the method does not apply."""
     curved = design.curve is not None
     estimator = estimator_for(method, family, dispformula, design.weights_kind, curved)
+    check_correlation(design, method)
     settings = Settings(
         formula, family, method, design.weights_kind, ziformula, dispformula, estimator,
         record or {},

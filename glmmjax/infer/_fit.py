@@ -211,6 +211,11 @@ class Fit:
         """Shape parameters of the family (none for the families here: empty)."""
         return _tables.shape(self)
 
+    @property
+    def corr_params(self) -> "pd.Series":
+        """Parameters of the residuals' correlation: `rho`, over one unit of time; else empty."""
+        return _tables.corr_params(self)
+
     def tidy(self) -> "pd.DataFrame":
         """One row a parameter: component, group, term, estimate, std_error, statistic, ..."""
         return _tables.tidy(self)

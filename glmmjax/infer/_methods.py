@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 from .._errors import DataError, NotSupportedError
+from ..design import Design
 from ..estimate import MCEM, PQL, SAEM, AbstractEstimator, LinearMixed, MaximumLikelihood
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AGQ, AbstractIntegrator, Importance, Laplace
@@ -98,6 +99,19 @@ def estimator_for(
             "not apply: use method='pql', gee(), or a family with a density"
         )
     return LinearMixed(method.reml, precision) if linear else MaximumLikelihood(method)  # pyright: ignore
+
+
+def check_correlation(design: Design, method: Method) -> None:
+    """Raise `NotSupportedError` where correlated residuals do not go with method and weights."""
+    if design.series is None:
+        return
+    if not isinstance(method, PQL):
+        raise NotSupportedError("correlation= needs method='pql', also for a Gaussian response")
+    if design.weights_kind != "precision" and (design.weight != 1).any():
+        raise NotSupportedError(
+            "correlation= with frequency weights has no meaning: a row written twice would be two "
+            "rows at one time; weights_kind='precision' divides the residual variances"
+        )
 
 
 # ---- in a file ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import DataError, FormulaError
-from ..design import Design, PredictorDesign, Recipe, TermDesign
+from ..design import Design, PredictorDesign, Recipe, Series, TermDesign, make_series
 from ..families import AbstractFamily
 from ..formula import parse
 
@@ -22,6 +22,9 @@ def design_arrays(design: Design) -> Arrays:
         out[f"X.{k}"], out[f"offset.{k}"] = p.X, p.offset
     for k, t in enumerate(design.terms):
         out[f"codes.{k}"], out[f"Z.{k}"] = t.codes.astype(np.int32), t.Z
+    if design.series is not None:
+        out["series.codes"] = design.series.codes.astype(np.int32)
+        out["series.time"] = design.series.time
     return out
 
 
@@ -85,7 +88,16 @@ def rebuild_design(found: dict[str, Any], arrays: Arrays, settings: "Settings") 
         notes=tuple(str(note) for note in found["notes"]),
         recipe=recipe,
         response_name=str(found["response_name"]),
+        series=_series(found.get("correlation"), arrays, n),
     )
+
+
+def _series(text: str | None, arrays: Arrays, n: int) -> Series | None:
+    """The series of rows; its indices are made anew, so that none can be out of range."""
+    if text is None:
+        return None
+    codes = check_shape(arrays, "series.codes", (n,), np.int32)
+    return make_series(text, codes, check_shape(arrays, "series.time", (n,)))
 
 
 def _term(recipe: Any, arrays: Arrays, k: int, n: int) -> TermDesign:

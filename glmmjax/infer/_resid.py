@@ -21,7 +21,7 @@ def resid(fit: "Fit", kind: str = "response", seed: int = 0) -> Float[np.ndarray
     "response": y - mu (binomial: proportion minus probability).
     "pearson": sqrt(w n_i) (y - mu) / sqrt(V), V the conditional variance of one observation or
         trial, dispersion and zero inflation included (Gaussian: divided by the residual sd; PQL:
-        by its residual scale).
+        by its residual scale). Not whitened where `correlation=` was given.
     "deviance": sign(y - mu) sqrt(2 w (l_saturated - l)), with the estimated dispersion or scale.
     "quantile": the normal quantile of F(y); for discrete responses of a uniform draw between
         P(Y < y) and P(Y <= y) (Dunn & Smyth 1996), made with `seed`: standard normal under the

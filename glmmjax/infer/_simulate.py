@@ -20,9 +20,10 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
     """n responses for the rows used, one a column, each with new random effects b ~ N(0, Sigma).
 
     Binomial: successes out of the row's own trials (`refit` takes them). Precision weights divide
-    the residual variance; frequency weights do not enter, nor does the scale that PQL adds to a
-    binomial or Poisson variance, since no distribution has it: draws are the family's own. Draw j
-    depends on `seed` and j only.
+    the residual variance; frequency weights do not enter. Draws are the family's own: neither the
+    scale that PQL adds to a binomial or Poisson variance enters, since no distribution has it, nor
+    does `correlation=`, so rows are independent given the effects. Draw j depends on `seed` and j
+    only.
     Raises DataError unless n is a positive, and seed a non-negative, whole number.
     """
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):

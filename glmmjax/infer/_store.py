@@ -54,6 +54,7 @@ def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
             "recipe": fit.design.recipe.to_json(),
             "notes": list(fit.design.notes),
             "response_name": fit.design.response_name,
+            "correlation": None if fit.design.series is None else fit.design.series.text,
         },
         "estimate": {name: getattr(fit.estimate, name) for name in SCALARS},
         "seconds": fit.seconds,
@@ -164,7 +165,7 @@ def _read_estimate(
 
 def _read_details(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What one estimator alone has; those that tables read are single numbers."""
-    for name in {DETAIL + "df", DETAIL + "scale", DETAIL + "scale_se"} & set(arrays):
+    for name in {DETAIL + k for k in ("df", "scale", "scale_se", "rho")} & set(arrays):
         check_shape(arrays, name, (), finite=not name.endswith("_se"))
     return {k.removeprefix(DETAIL): v for k, v in arrays.items() if k.startswith(DETAIL)}
 

@@ -42,6 +42,7 @@ def summary(fit: "Fit") -> Summary:
         *_random_effects(fit),
         *_coefficient_tables(fit),
         *_dispersion_lines(fit),
+        *_correlation_lines(fit),
         Lines("Convergence", _convergence(fit)),
     ]
     if fit.design.notes:
@@ -220,6 +221,13 @@ def _dispersion_lines(fit: "Fit") -> list[Lines]:
     }.get(name, "")
     note = f" ({meaning})" if meaning else ""
     return [Lines("", (f"Dispersion: {_numbers.dispersion(fit):.6g}{note}",))]
+
+
+def _correlation_lines(fit: "Fit") -> list[Lines]:
+    if fit.design.series is None:
+        return []
+    rho = float(fit.estimate.details["rho"])
+    return [Lines("", (f"Residual correlation: {fit.design.series.text}, rho {rho:.6g}",))]
 
 
 def _convergence(fit: "Fit") -> tuple[str, ...]:

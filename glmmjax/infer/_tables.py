@@ -152,6 +152,14 @@ def shape(fit: "Fit") -> "pd.Series":
     return pd.Series(psi, index=[f"shape:{i}" for i in range(psi.size)], name="shape", dtype=float)
 
 
+def corr_params(fit: "Fit") -> "pd.Series":
+    """Parameters of the residuals' correlation; empty without one."""
+    import pandas as pd
+
+    found = {k: float(v) for k, v in fit.estimate.details.items() if k == "rho"}
+    return pd.Series(found, name="correlation", dtype=float)
+
+
 def tidy(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
     """One row a parameter.
 

@@ -12,6 +12,8 @@ from ._gaussian import Profile as Profile
 from ._gaussian import coefficients as coefficients
 from ._gaussian import cross_products as cross_products
 from ._gaussian import profile_and_slopes as profile_and_slopes
+from ._gaussian import scale as scale
+from ._gaussian import slopes_of as slopes_of
 from ._gaussian import spherical_effects as spherical_effects
 from ._importance import Importance as Importance
 from ._laplace import laplace_value_and_grad as laplace_value_and_grad

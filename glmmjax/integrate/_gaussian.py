@@ -15,6 +15,9 @@ so that R_X beta^ = c and r^2 = min |y - X beta - Z Lam u|^2_W + |u|^2. With N o
 the same arrow that everything else uses.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -98,7 +101,14 @@ def profile_and_slopes(
     minimiser v = (u^, beta^, -1), so that by the envelope theorem d r2 = <v v', dA>. Both are
     cotangents of the same linear map theta -> A.
     """
-    arrows, pull = jax.vjp(lambda t: scale(t, products, model), theta)
+    return slopes_of(lambda t: scale(t, products, model), theta, model, reml)
+
+
+def slopes_of(
+    arrows_at: Callable[[Any], tuple[Arrow, ...]], x: Any, model: Model, reml: bool
+) -> tuple[Profile, Any, Any]:
+    """The same along any parameters x that the arrows depend on."""
+    arrows, pull = jax.vjp(arrows_at, x)
     p = profile(arrows, model.columns[0] + 1)
     V_oo = jnp.zeros_like(p.R)
     if reml:

@@ -246,7 +246,7 @@ def test_fixed_point_solves_the_dense_equations(kind, how):
         sigma = np.exp(-0.5 * e.params.beta[P])
     else:
         sigma = float(e.details["scale"])
-    place = Place(e.params.beta[:P], e.params.theta, e.mode.u)
+    place = Place(e.params.beta[:P], e.params.theta, e.mode.u, np.zeros(0))
     eta = slots.to_rows([np.asarray(v) for v in predictors(model, data, place)], len(case.y))
     nu = N - P if how.reml else N
     beta, fit, s, slope, cov = Dense(case, eta).solve(
