@@ -48,7 +48,8 @@ def nlmm(
         expression, ``"y ~ a * exp(-k * t)"``, whose parameters are the keys of `fixed`. Untrusted
         text, as everywhere.
     fixed : for each parameter the one-sided formula of its coefficients,
-        ``{"Asym": "~ treatment"}``, or ``"Asym + xmid ~ treatment"``; parameters left out are ``"~ 1"``.
+        ``{"Asym": "~ treatment"}``, or ``"Asym + xmid ~ treatment"``; parameters left out are
+        ``"~ 1"``.
     random : ``"Asym + xmid ~ 1 | Tree"``: the parameters that vary between groups, with any
         covariance; ``"diag(Asym + xmid ~ 1 | Tree)"``: independently; or a list of such parts.
     curve : any function of JAX arrays, called with the formula's arguments in their order:
