@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading them lazily keeps `import glmmjax` at the price of JAX.
 _HOME = {
-    "AGQ": "integrate", "Importance": "integrate", "Laplace": "integrate",
+    "AGQ": "integrate", "FOCE": "integrate", "Importance": "integrate", "Laplace": "integrate",
     "PQL": "estimate", "MCEM": "estimate", "SAEM": "estimate",
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from .infer._gee import GEEFit as GEEFit
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
+    from .integrate import FOCE as FOCE
     from .integrate import Importance as Importance
     from .integrate import Laplace as Laplace
     from .integrate import marginal as marginal

@@ -11,14 +11,14 @@ from .._errors import DataError, NotSupportedError
 from ..design import Design
 from ..estimate import MCEM, PQL, SAEM, AbstractEstimator, LinearMixed, MaximumLikelihood
 from ..families import AbstractFamily, Gaussian
-from ..integrate import AGQ, AbstractIntegrator, Importance, Laplace
+from ..integrate import AGQ, FOCE, AbstractIntegrator, Importance, Laplace
 
 Method: TypeAlias = AbstractIntegrator | AbstractEstimator
 
 METHODS: dict[str, type] = {
-    method.name: method for method in (Laplace, AGQ, Importance, MCEM, SAEM, PQL)
+    method.name: method for method in (Laplace, AGQ, Importance, MCEM, SAEM, PQL, FOCE)
 }
-LATER = ("foce", "linearize", "nuts")
+LATER = ("linearize", "nuts")
 
 
 def resolve_method(method: Any, nodes: int | None, reml: bool) -> Method:
