@@ -1,5 +1,6 @@
 """The façade of nonlinear mixed models: a curve whose parameters vary between groups."""
 
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -106,6 +107,8 @@ def _curve(
             f"{k} of the data and {len(found.parameters)} names of parameters, not "
             f"({', '.join(formula.arguments)})"
         )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise FormulaError(f"{formula.name}() has two parameters named {twice[0]!r}")
     return found, covariates, names
 
 
@@ -115,7 +118,12 @@ def _function(
     known = parse_fixed(fixed, None)
     if not formula.name:
         raise FormulaError("with curve=, the formula calls it: 'y ~ f(column, parameter, ...)'")
-    names = tuple(text for text in formula.arguments if text in known)
+    try:
+        inspect.signature(function).bind(*formula.arguments)
+    except TypeError as error:
+        call = f"{formula.name}({', '.join(formula.arguments)})"
+        raise FormulaError(f"curve= cannot be called as {call}: {error}") from None
+    names = tuple(dict.fromkeys(text for text in formula.arguments if text in known))
     if unused := [name for name in known if name not in names]:
         raise FormulaError(f"fixed= names {unused[0]!r}, which is no argument of {formula.name}()")
     covariates = tuple(text for text in formula.arguments if text not in known)

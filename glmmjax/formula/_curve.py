@@ -130,7 +130,7 @@ def parse_fixed(fixed: Any, names: tuple[str, ...] | None) -> dict[str, str]:
     if isinstance(fixed, dict):
         out = {str(name): _one_sided(str(name), text) for name, text in fixed.items()}
     elif fixed is not None:
-        for text in [fixed] if isinstance(fixed, str) else fixed:
+        for text in _texts(fixed, "fixed", "{'Asym': '~ treatment'}"):
             left, right = _two_sides(text, "fixed")
             out |= dict.fromkeys(_parameters(left, text), f"~ {right}")
     if names is None:
@@ -153,13 +153,21 @@ def _one_sided(name: str, text: Any) -> str:
 
 def parse_random(random: Any, names: tuple[str, ...]) -> tuple[RandomPart, ...]:
     """Read `"Asym + xmid ~ 1 | Tree"`, `"diag(Asym + xmid ~ 1 | Tree)"`, or a list of those."""
-    texts = [random] if isinstance(random, str) else list(random)
+    texts = _texts(random, "random", "'Asym ~ 1 | Tree'")
+    if not texts:
+        raise FormulaError("random= is empty: name a parameter that varies, 'Asym ~ 1 | Tree'")
     return tuple(_random(text, names) for text in texts)
 
 
-def _random(text: Any, names: tuple[str, ...]) -> RandomPart:
-    if not isinstance(text, str):
-        raise FormulaError(f"random= is text such as 'Asym ~ 1 | Tree', not {text!r}")
+def _texts(given: Any, role: str, example: str) -> list[str]:
+    """One text or several, as a list."""
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise FormulaError(f"{role}= is text such as {example} or a list of texts, not {given!r}")
+    return list(texts)
+
+
+def _random(text: str, names: tuple[str, ...]) -> RandomPart:
     inner, structure = text.strip(), "us"
     for word in ("diag", "us"):
         if inner.startswith(f"{word}(") and inner.endswith(")"):
