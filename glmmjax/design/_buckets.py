@@ -107,7 +107,9 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
                 np.zeros((*index.shape, 1), np.int32) if code is None else code,
                 offset[at],
                 pad(design.weight),
-                tuple(v[at] for v in covariates) or _chain(getattr(design, "series", None), index),
+                _chain(getattr(design, "series", None), index)
+                if curve is None
+                else tuple(v[at] for v in covariates),
                 shape.sizes,
             )
         )

@@ -5,6 +5,7 @@ import pytest
 import glmmjax as gj
 
 LOGISTIC = "circumference ~ SSlogis(age, Asym, xmid, scal)"
+DROPPED = [5, 6, 13, 18, 19, 20]  # rows, so that trees differ in size
 KINETIC = "conc ~ SSfol(Dose, Time, lKe, lKa, lCl)"
 
 
@@ -22,7 +23,7 @@ def orange_fit(orange):
 @pytest.fixture(scope="session")
 def joint_fit(orange):
     """Two parameters that vary together, over groups of different sizes."""
-    return gj.nlmm(LOGISTIC, orange.drop([5, 6, 13, 18, 19, 20]), random="Asym + xmid ~ 1 | Tree")
+    return gj.nlmm(LOGISTIC, orange.drop(DROPPED), random="Asym + xmid ~ 1 | Tree")
 
 
 @pytest.fixture(scope="session")

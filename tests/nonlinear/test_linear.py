@@ -40,7 +40,6 @@ def test_estimates(pair):
 
 
 def test_predictions_and_their_intervals(pair, counts):
-    curved, linear = pair
     new = counts.iloc[::7].assign(a=lambda d: np.where(d.index % 2, d.a, "new"))
     for how in (
         {"effects": "conditional"},
@@ -63,7 +62,20 @@ def test_what_else_follows_from_the_rows(pair):
 
 
 @pytest.mark.slow
+def test_a_curve_without_a_column_of_its_own(counts, pair):
+    curved = gj.nlmm(
+        "y ~ h + k", counts, family="poisson", fixed={"h": "~ g", "k": "~ 0 + t"},
+        random="h ~ 1 | a/b", start={"h:Intercept": 1.0, "k:t": 0.0},
+    )  # fmt: skip
+    assert curved.loglik == pytest.approx(pair[0].loglik, abs=1e-8)
+    np.testing.assert_allclose(curved.predict(), pair[0].predict(), rtol=1e-5)
+
+
+@pytest.mark.slow
 def test_effects_of_two_parameters_are_an_intercept_and_a_slope(counts):
+    rng = np.random.default_rng(2)
+    h, k = (rng.normal(size=6)[counts.a.astype(int)] for _ in range(2))
+    counts = counts.assign(y=rng.poisson(np.exp(2 + 0.6 * h + 0.5 * k * counts.t)))
     curved = gj.nlmm(
         "y ~ h + k * t", counts, family="poisson", fixed="h + k ~ 1", random="h + k ~ 1 | a",
         start={"h": 1.0, "k": 0.0},
