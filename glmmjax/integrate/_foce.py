@@ -5,9 +5,9 @@ With eta = f(phi; x) the row curvature in the curve's parameters is
     W_i = w_i d_i d_i' - g_i d2f_i/dphi2,      d_i = df_i/dphi,
 
 g_i and w_i the family's score and (observed) curvature in eta. The second part has mean 0 at the
-truth. Leaving it out of H, and out of nothing else, gives the value that lme4's nlmer maximises, and
-NONMEM's FOCE for a constant residual variance (Pinheiro & Bates 1995, J. Comput. Graph. Stat. 4,
-12-35, on the Laplacian approximation; Wang 2007, J. Pharmacokinet. Pharmacodyn. 34, 575-593):
+truth. Leaving it out of H, and out of nothing else, gives the value that nlmer (lme4) maximises,
+and NONMEM's FOCE for a constant residual variance (Pinheiro & Bates 1995, J. Comput. Graph. Stat.
+4, 12-35, on the Laplacian approximation; Wang 2007, J. Pharmacokinet. Pharmacodyn. 34, 575-593):
 
     j(u^) + d/2 log 2 pi - 1/2 log|I + sum_i a_i' w_i d_i d_i' a_i|,
 
