@@ -11,12 +11,12 @@ __version__ = "0.1.0"
 
 # Where each public name lives. Loading them lazily keeps `import glmmjax` at the price of JAX.
 _HOME = {
-    "AGQ": "integrate", "Importance": "integrate", "Laplace": "integrate",
+    "AGQ": "integrate", "FOCE": "integrate", "Importance": "integrate", "Laplace": "integrate",
     "PQL": "estimate", "MCEM": "estimate", "SAEM": "estimate",
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
-    "gee": "estimating", "GEEFit": "infer._gee",
+    "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
     "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
@@ -71,8 +71,10 @@ if TYPE_CHECKING:
     from .infer._gee import GEEFit as GEEFit
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
+    from .integrate import FOCE as FOCE
     from .integrate import Importance as Importance
     from .integrate import Laplace as Laplace
     from .integrate import marginal as marginal
     from .integrate import marginal_loglik as marginal_loglik
     from .model import joint as joint
+    from .nonlinear import nlmm as nlmm

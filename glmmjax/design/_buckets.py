@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..covariance import STRUCTURES
+from ..curves import AbstractCurve
 from ..families import AbstractFamily
 from ..model import Bucket, Data, Model, Term
 from ._units import Group, components, merge_groups
@@ -53,15 +54,22 @@ def round_size(n: int) -> int:
     return -(-int(n) // step) * step
 
 
-def build_model(terms, family: AbstractFamily, columns: tuple[int, ...]) -> tuple[Model, tuple]:
+def build_model(
+    terms, family: AbstractFamily, predictors, curve: AbstractCurve | None = None
+) -> tuple[Model, tuple]:
     """(Model, its groups) of a design's terms, sorted by group; order inside a group is kept."""
     groups = merge_groups(terms)
-    names = list(family.predictors)
+    names, columns = [p.name for p in predictors], tuple(p.X.shape[1] for p in predictors)
     ordered = [(g, terms[t]) for g, group in enumerate(groups) for t in group.terms]
     static = tuple(
-        Term(g, names.index(t.component), t.Z.shape[1], STRUCTURES[t.structure]) for g, t in ordered
+        Term(g, _owner(names, t), t.Z.shape[1], STRUCTURES[t.structure]) for g, t in ordered
     )
-    return Model(family, columns, static), groups
+    return Model(family, columns, static, curve), groups
+
+
+def _owner(names: list[str], term) -> int | tuple[int, ...]:
+    owners = getattr(term, "parameters", ())
+    return tuple(map(names.index, owners)) if owners else names.index(term.component)
 
 
 def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, Data, Slots]:
@@ -69,8 +77,8 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
 
     With `spare`, the number of units is rounded up as well (empty units integrate to 1).
     """
-    columns = tuple(p.X.shape[1] for p in design.predictors)
-    model, groups = build_model(design.terms, family, columns)
+    curve, covariates = getattr(design, "curve", None), getattr(design, "covariates", ())
+    model, groups = build_model(design.terms, family, design.predictors, curve)
     X = np.concatenate([p.X for p in design.predictors], 1)
     offset = np.stack([p.offset for p in design.predictors], 1)
     Z = [np.concatenate([design.terms[t].Z for t in g.terms], 1) for g in groups]
@@ -99,7 +107,9 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
                 np.zeros((*index.shape, 1), np.int32) if code is None else code,
                 offset[at],
                 pad(design.weight),
-                _chain(getattr(design, "series", None), index),
+                _chain(getattr(design, "series", None), index)
+                if curve is None
+                else tuple(v[at] for v in covariates),
                 shape.sizes,
             )
         )

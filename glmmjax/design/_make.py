@@ -83,8 +83,8 @@ def make_design(
     rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
     check_finite(names, columns, rows)
     state = State(contrasts=chosen_contrasts(contrasts, columns.frame))
-    evaluator, outcome, dropped = _response(parsed, family, columns, rows, state, given["trials"])
-    weight = _weight(given["weights"], evaluator)
+    evaluator, outcome, dropped = read_rows(parsed, family, columns, rows, state, given["trials"])
+    weight = read_weight(given["weights"], evaluator)
     terms = tuple(_term(bar, evaluator, columns) for bar in parsed.rhs.bars)
     predictors = tuple(
         _predictor(name, part, evaluator, given["offset"] if name == "cond" else None)
@@ -93,11 +93,11 @@ def make_design(
     check_variation(outcome.y, family.support, _left(formula))
     check_terms(terms, predictors, family, len(evaluator.rows))
     kept = [independent_columns(p.X) for p in predictors]
-    all_notes = (*notes, *dropped, *outcome.notes, *evaluator.notes, *_rank_notes(predictors, kept))
+    all_notes = (*notes, *dropped, *outcome.notes, *evaluator.notes, *rank_notes(predictors, kept))
     all_notes += tuple(suspicious_levels(state, terms, columns, parts))
     if chain is not None and chain.time is None:
         all_notes += order_notes(len(evaluator.rows), columns.frame.n)
-    predictors = tuple(map(_keep, predictors, kept))
+    predictors = tuple(map(keep_columns, predictors, kept))
     recipe = _recipe(formula, family, parts, predictors, kept, parsed.rhs.bars, terms, given, state)
     return Design(
         outcome.y,
@@ -115,7 +115,7 @@ def make_design(
     )
 
 
-def _response(
+def read_rows(
     parsed: Formula,
     family: "AbstractFamily",
     columns: Columns,
@@ -143,7 +143,7 @@ def _response(
     return evaluator, outcome, notes
 
 
-def _weight(expression: Expression | None, evaluator: Evaluator) -> np.ndarray:
+def read_weight(expression: Expression | None, evaluator: Evaluator) -> np.ndarray:
     if expression is None:
         return np.ones(len(evaluator.rows))
     weight = evaluator.numbers(expression)
@@ -161,14 +161,14 @@ def _predictor(
     return PredictorDesign(name, matrix.X, matrix.names, sum_offsets(part, evaluator, offset))
 
 
-def _keep(predictor: PredictorDesign, kept: list[int]) -> PredictorDesign:
+def keep_columns(predictor: PredictorDesign, kept: list[int]) -> PredictorDesign:
     if len(kept) == len(predictor.names):
         return predictor
     names = tuple(predictor.names[j] for j in kept)
     return PredictorDesign(predictor.name, predictor.X[:, kept], names, predictor.offset)
 
 
-def _rank_notes(predictors: tuple[PredictorDesign, ...], kept: list[list[int]]) -> list[str]:
+def rank_notes(predictors: tuple[PredictorDesign, ...], kept: list[list[int]]) -> list[str]:
     dropped = [
         ("" if p.name == "cond" else f"{p.name}:") + p.names[j]
         for p, keep in zip(predictors, kept, strict=True)
@@ -198,7 +198,7 @@ def _recipe(
     given: Mapping[str, Expression | None],
     state: State,
 ) -> Recipe:
-    arguments = {role: _argument_text(role, value) for role, value in given.items()}
+    arguments = {role: argument_text(role, value) for role, value in given.items()}
     return Recipe(
         formula,
         family.name,
@@ -216,7 +216,7 @@ def _recipe(
     )
 
 
-def _argument_text(role: str, expression: Expression | None) -> str | None:
+def argument_text(role: str, expression: Expression | None) -> str | None:
     """Text for `read_argument`; "" for an array, which no text can bring back."""
     if expression is None:
         return None

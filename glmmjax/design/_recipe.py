@@ -19,7 +19,7 @@ from ._rows import Columns, check_finite, complete_rows
 from ._types import NewDesign, PredictorDesign, TermDesign
 from ._values import State
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class TermRecipe:
     structure: str
     effects: tuple[str, ...]
     levels: tuple[str, ...]
+    parameters: tuple[str, ...] = ()  # of a curve: the one that each effect belongs to
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,7 @@ class Recipe:
     terms: tuple[TermRecipe, ...]
     arguments: dict[str, str | None]
     state: State
+    covariates: tuple[str, ...] = ()  # of a curve
 
     def apply(
         self,
@@ -91,7 +93,11 @@ class Recipe:
         terms, unseen = self._terms(evaluator, columns) if random else ((), ())
         predictors = tuple(self._predictor(p, evaluator, given) for p in self.predictors)
         y = self._response(evaluator, columns) if need_response else None
-        return NewDesign(predictors, terms, unseen, y, self._weight(evaluator, columns), len(rows))
+        inputs = tuple(
+            evaluator.numbers(column_or_expression(text, columns)) for text in self.covariates
+        )
+        weight = self._weight(evaluator, columns)
+        return NewDesign(predictors, terms, unseen, y, weight, len(rows), inputs)
 
     def columns(
         self, response: bool, random: bool, offset: Expression | None = None
@@ -100,6 +106,8 @@ class Recipe:
         found: list[str] = list(offset.columns) if offset else []
         for predictor in self.predictors:
             found.extend(part_columns(parse_part(predictor.name, predictor.text)))
+        for text in self.covariates:
+            found.extend(read_expression(text).columns)
         for term in self.terms if random else ():
             found.extend((*term.group, *text_columns(term.lhs)))
         if response:
@@ -122,6 +130,7 @@ class Recipe:
             "terms": [list(map(encode, vars(t).values())) for t in self.terms],
             "arguments": dict(self.arguments),
             "state": encode(vars(self.state)),
+            "covariates": list(self.covariates),
         }
 
     @staticmethod
@@ -138,6 +147,7 @@ class Recipe:
                 tuple(TermRecipe(*map(decode, t)) for t in data["terms"]),
                 dict(data["arguments"]),
                 State(**decode(data["state"])),
+                tuple(map(str, data["covariates"])),
             )
             list(recipe.columns(True, True))
         except (KeyError, TypeError, IndexError) as error:
@@ -174,9 +184,9 @@ class Recipe:
         for term in self.terms:
             name = ":".join(term.group)
             found, new = match_levels([columns(c) for c in term.group], term.levels, name)
-            Z = build_matrix(term.lhs, evaluator).X
+            Z = effect_columns(term, evaluator)
             kinds = (term.component, name, term.effects, term.structure)
-            terms.append(TermDesign(*kinds, found.levels, found.codes, Z))
+            terms.append(TermDesign(*kinds, found.levels, found.codes, Z, term.parameters))
             unseen.extend(pair for pair in new if pair not in unseen)
         return tuple(terms), tuple(unseen)
 
@@ -197,6 +207,17 @@ class Recipe:
             if all(name in columns.frame.names for name in expression.columns):
                 return evaluator.numbers(expression)
         return np.ones(columns.frame.n)
+
+
+def effect_columns(term: TermRecipe, evaluator: Evaluator) -> Float[np.ndarray, "n q"]:
+    """Z of a term: the columns of its bar, once for each of its parameters."""
+    Z = build_matrix(term.lhs, evaluator).X
+    return np.concatenate([Z] * len(dict.fromkeys(term.parameters or ("",))), 1)
+
+
+def column_or_expression(text: str, columns: Columns) -> Expression:
+    """A column of that very name, else an expression."""
+    return name_expression(text) if text in columns.frame.names else read_expression(text)
 
 
 def parse_part(name: str, text: str) -> Part:

@@ -9,17 +9,38 @@ from jaxtyping import Float, Int
 from ._levels import Levels
 
 if TYPE_CHECKING:
+    from ..curves import AbstractCurve
     from ._recipe import Recipe
+
+
+COMPONENTS = ("cond", "disp", "zi")
 
 
 @dataclass(frozen=True, eq=False)
 class PredictorDesign:
-    """Fixed effects of one predictor ("cond", "disp" or "zi"): eta = offset + X beta."""
+    """Fixed effects of one predictor: eta = offset + X beta.
+
+    `name` is "cond", "disp" or "zi", or a parameter of a curve.
+    """
 
     name: str
     X: Float[np.ndarray, "n P"]
     names: tuple[str, ...]
     offset: Float[np.ndarray, "n"]
+
+    @property
+    def component(self) -> str:
+        """The part of the model it belongs to: the parameters of a curve make up the mean."""
+        return self.name if self.name in COMPONENTS else "cond"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names users see: `x`, `zi:x`; of a curve's parameter `Asym`, or `Asym:x`."""
+        if self.name == "cond":
+            return self.names
+        if self.component == "cond" and self.names == ("Intercept",):
+            return (self.name,)
+        return tuple(f"{self.name}:{n}" for n in self.names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +58,12 @@ class TermDesign:
     levels: tuple[str, ...]
     codes: Int[np.ndarray, "n"]
     Z: Float[np.ndarray, "n q"]
+    parameters: tuple[str, ...] = ()  # of a curve: the one that each effect belongs to
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """The predictor of each effect."""
+        return self.parameters or (self.component,) * len(self.effects)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +101,8 @@ class Design:
     time: Float[np.ndarray, "n"] | None = None
     categories: tuple[str, ...] = ()
     series: Series | None = None
+    curve: "AbstractCurve | None" = None
+    covariates: tuple[Float[np.ndarray, "n ..."], ...] = ()  # what the curve takes of the data
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,3 +115,4 @@ class NewDesign:
     y: Float[np.ndarray, "n *trials"] | None
     weight: Float[np.ndarray, "n"]
     n: int
+    covariates: tuple[Float[np.ndarray, "n ..."], ...] = ()

@@ -14,6 +14,7 @@ import numpy as np
 from ..families import AbstractFamily
 from ..integrate import Point
 from ..model import Data, Model, Params
+from ._first import curved_mean, flat_rows, flatten, linear_mean
 
 
 @dataclass(frozen=True)
@@ -37,49 +38,35 @@ def unstack(model: Model, x: np.ndarray) -> Params:
     return Params(x[: at.start], x[at], x[at.stop :])
 
 
-def flat_rows(data: Data) -> dict[str, np.ndarray]:
-    """Rows with weight, out of their buckets: y, X, offset, weight."""
-    keep = [np.asarray(b.weight) > 0 for b in data.buckets]
+def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
+    """Regress the link of smoothed responses on X; moments for dispersion; modest variances.
 
-    def gather(name: str) -> np.ndarray:
-        return np.concatenate(
-            [np.asarray(getattr(b, name))[k] for b, k in zip(data.buckets, keep, strict=True)]
-        )
-
-    return {name: gather(name) for name in ("y", "X", "offset", "weight")}
-
-
-def find_start(model: Model, data: Data) -> Start:
-    """Regress the link of smoothed responses on X; moments for dispersion; modest variances."""
+    init: parameters to linearise a curve at, in the place of its own starting values.
+    """
     family, rows = model.family, flat_rows(data)
     y, w = rows["y"], rows["weight"]
     mu = np.asarray(family.start_mean(y), float)
     z = np.asarray(family.link(jnp.asarray(mu)), float)
-    trials = y[:, 1] if y.ndim == 2 else np.ones(len(w))
-    X, target = rows["X"][:, model.column_slice(0)], z - rows["offset"][:, 0]
-    root = np.sqrt(w * trials)
-    b0 = np.linalg.lstsq(X * root[:, None], target * root, rcond=None)[0]
-    residual = target - X @ b0
-    spread = float(np.sqrt(np.average(residual**2, weights=w * trials))) or 1.0
-    beta: list[np.ndarray] = [b0]
-    information = [w * trials * _information(family, spread)]
-    for p, name in enumerate(family.predictors[1:], start=1):
-        guess = _dispersion(family, y, mu, spread) if name == "disp" else -1.0
+    w_mean = w * (y[:, 1] if y.ndim == 2 else 1.0)
+    mean = (linear_mean if model.curve is None else curved_mean)(model, data, rows, z, w_mean, init)
+    spread = float(np.sqrt(np.average(mean.residual**2, weights=w_mean))) or 1.0
+    k = model.mean_predictors
+    J = [rows["X"][:, model.column_slice(p)] * mean.slopes[:, [p]] for p in range(k)]
+    beta = [mean.beta]
+    blocks = [_whiten(np.concatenate(J, 1), w_mean * _information(family, spread))]
+    for p, name in enumerate(family.predictors[1:], start=k):
+        disp = name == "disp"
+        guess = _dispersion(family, y, mu, spread) if disp else -1.0
         Xp = rows["X"][:, model.column_slice(p)]
-        level = guess - rows["offset"][:, p]
-        beta.append(np.linalg.lstsq(Xp, level, rcond=None)[0])
-        information.append(w * (1.0 if name == "disp" else 0.2))
-    blocks = [
-        _whiten(rows["X"][:, model.column_slice(p)], info) for p, info in enumerate(information)
-    ]
-    theta, scale, effect = _start_theta(model, data, spread)
-    psi = np.zeros(0)
+        beta.append(np.linalg.lstsq(Xp, guess - rows["offset"][:, p], rcond=None)[0])
+        blocks.append(_whiten(Xp, w * (1.0 if disp else 0.2)))
+    theta, scale, effect = _start_theta(model, data, spread, mean.slopes)
     T = np.zeros((sum(model.columns) + len(scale),) * 2)
     at = 0
     for block in (*blocks, np.diag(scale)):
         T[at : at + len(block), at : at + len(block)] = block
         at += len(block)
-    return Start(Params(np.concatenate(beta), theta, psi), T, effect)
+    return Start(Params(np.concatenate(beta), theta, np.zeros(0)), T, effect)
 
 
 def _information(family: AbstractFamily, spread: float) -> float:
@@ -107,18 +94,18 @@ def _whiten(X: np.ndarray, information: np.ndarray) -> np.ndarray:
     return np.linalg.inv(R)
 
 
-def _start_theta(model: Model, data: Data, spread: float):
+def _start_theta(model: Model, data: Data, spread: float, slopes: np.ndarray):
     """(start, unit of the round coordinate, scale of 'zero') of every theta."""
     theta, scale, effect, column = [], [], [], [0] * model.groups
     for term in model.terms:
         levels = max(1, sum(int(np.asarray(b.level)[..., term.group].max(1).sum()) + len(b.level)
                             for b in data.buckets))  # fmt: skip
-        z = [np.asarray(b.Z[term.group])[..., column[term.group] :][..., : term.q]
-             for b in data.buckets]  # fmt: skip
-        w = [np.asarray(b.weight) > 0 for b in data.buckets]
-        total = sum(((zb**2) * wb[..., None]).sum((0, 1)) for zb, wb in zip(z, w, strict=True))
-        rms = np.sqrt(total / max(1, sum(wb.sum() for wb in w)))
+        at = slice(column[term.group], column[term.group] + term.q)
         column[term.group] += term.q
+        z = flatten(data, lambda b, g=term.group, at=at: b.Z[g][..., at])
+        z = z * np.stack([slopes[:, p] if p < slopes.shape[1] else np.ones(len(z))
+                          for p in term.owners], 1)  # fmt: skip
+        rms = np.sqrt((z**2).mean(0))
         unit = spread / np.where(rms > 0, rms, 1.0)
         for i, j in term.entries:
             theta.append(0.5 * unit[i] if i == j else 0.0)

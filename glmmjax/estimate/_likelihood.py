@@ -199,7 +199,7 @@ class MaximumLikelihood(AbstractEstimator):
         """Where Laplace's approximation ends, if an evaluation costs so much more than its own that
         the evaluations saved are worth another program.
         """
-        start = find_start(model, data)
+        start = find_start(model, data, init)
         rows = sum(b.weight.size for b in data.buckets)
         if init is not None or rows * self.integrator.cost(model, data) < EXPENSIVE:
             return start

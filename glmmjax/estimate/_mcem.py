@@ -152,7 +152,7 @@ class MCEM(AbstractEstimator):
         """
         self.check(model, data)
         began = time.perf_counter()
-        start = find_start(model, data) if start is None else start
+        start = find_start(model, data, init) if start is None else start
         x = stack(start.params if init is None else init)
         estep = EStep(model, data, self.proposal, key)
         R, most = (max(2, -(-n // DRAWS)) for n in (self.draws, self.max_draws))

@@ -72,6 +72,10 @@ class PQL(AbstractEstimator):
         return "penalised quasi-likelihood"
 
     def check(self, model: Model, data: Data) -> None:
+        if model.curve is not None:
+            raise NotSupportedError(
+                "PQL is for a linear predictor, not for a curve: use method='laplace' or 'agq'"
+            )
         if not model.family.scaled:
             raise NotSupportedError(
                 "PQL needs a variance that is a constant times a function of the mean, which the "

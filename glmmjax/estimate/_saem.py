@@ -238,7 +238,7 @@ class SAEM(AbstractEstimator):
         """
         self.check(model, data)
         began = time.perf_counter()
-        start = find_start(model, data) if start is None else start
+        start = find_start(model, data, init) if start is None else start
         x = stack(start.params if init is None else init)
         key_run, key_end = jax.random.split(jax.random.key(0) if key is None else key)
         estep = EStep(model, data, self.proposal, key_end)

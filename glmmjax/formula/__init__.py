@@ -1,5 +1,11 @@
 """Text to terms: a formula is read, checked and split here; no array is touched."""
 
+from ._curve import CurveFormula as CurveFormula
+from ._curve import RandomPart as RandomPart
+from ._curve import compile_program as compile_program
+from ._curve import parse_curve as parse_curve
+from ._curve import parse_fixed as parse_fixed
+from ._curve import parse_random as parse_random
 from ._expand import Factor as Factor
 from ._expand import expand as expand
 from ._expression import Expression as Expression

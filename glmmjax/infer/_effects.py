@@ -113,6 +113,7 @@ def coef(fit: "Fit") -> dict[str, "pd.DataFrame"]:
         frame = out[term.group]
         for k, effect in enumerate(term.effects):
             name = effect if term.component == "cond" else f"{term.component}:{effect}"
+            name = f"{name}:Intercept" if f"{name}:Intercept" in frame else name
             old = frame[name].to_numpy() if name in frame else 0.0
             frame[name] = old + modes[g][:, at][:, k]
     return out
@@ -123,8 +124,7 @@ def _fixed(fit: "Fit") -> dict[tuple[str, str], float]:
     beta = np.asarray(fit.estimate.params.beta)
     found, start = {}, 0
     for p in fit.design.predictors:
-        for name, value in zip(p.names, beta[start : start + len(p.names)], strict=True):
-            shown = name if p.name == "cond" else f"{p.name}:{name}"
-            found[p.name, shown] = float(value)
+        for label, value in zip(p.labels, beta[start : start + len(p.names)], strict=True):
+            found[p.component, label] = float(value)
         start += len(p.names)
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._errors import (
     ApproximationWarning,
@@ -49,7 +50,8 @@ def fit_design(
     seconds: dict[str, float] | None = None,
 ) -> Fit:
     """Fit a design. Raises `NotSupportedError` where the method does not apply."""
-    estimator = estimator_for(method, family, dispformula, design.weights_kind)
+    curved = design.curve is not None
+    estimator = estimator_for(method, family, dispformula, design.weights_kind, curved)
     check_correlation(design, method)
     settings = Settings(
         formula, family, method, design.weights_kind, ziformula, dispformula, estimator,
@@ -73,7 +75,7 @@ def starting_values(design: Design, model: Any, data: Data, start: Any) -> Param
     Raises `DataError` on a name that is not a coefficient or `sd:<group>:<effect>`, and on a
     value that is not one finite number.
     """
-    from ..estimate import find_start, stack, unstack
+    from ..estimate import stack, unstack
 
     if not isinstance(start, Mapping):
         raise DataError(f"start= is a dict of values by name, not {type(start).__name__}")
@@ -82,22 +84,43 @@ def starting_values(design: Design, model: Any, data: Data, start: Any) -> Param
     names, at = coefficient_names(design, full=True), {}
     for i, name in enumerate(names):
         at.setdefault(name, i)
-    x = stack(find_start(model, data).params)
     for key, value in start.items():
         if key not in at:
             raise DataError(f"start names {key!r}; known are {', '.join(map(repr, at))}")
         if not isinstance(value, Real) or not math.isfinite(value):
             raise DataError(f"start[{key!r}] must be one finite number, not {value!r}")
-        x[at[key]] = value
+    given = {at[key]: float(value) for key, value in start.items()}
+    x = stack(_default_start(design, model, data, given))
+    x[list(given)] = list(given.values())
     return unstack(model, x)
+
+
+def _default_start(design: Design, model: Any, data: Data, given: dict[int, float]) -> Params:
+    """Default values; for a curve those at the coefficients given, if there are enough of them."""
+    from ..estimate import find_start, unstack
+
+    if model.curve is None:
+        return find_start(model, data).params
+    x = np.zeros(model.num_beta + model.num_theta)
+    own = {}
+    for p, predictor in enumerate(design.predictors[: model.mean_predictors]):
+        if "Intercept" in predictor.names:
+            at = model.column_slice(p).start + predictor.names.index("Intercept")
+            own[at] = predictor.name
+    if missing := [name for at, name in own.items() if at not in given]:
+        try:
+            x[: model.num_beta] = find_start(model, data).params.beta
+        except DataError as error:
+            raise DataError(f"{error}; start= lacks {', '.join(missing)}") from None
+    x[list(given)] = list(given.values())
+    return find_start(model, data, unstack(model, x)).params
 
 
 def coefficient_names(design: Design, full: bool = False) -> list[str]:
     """Names of the stacked coefficients; `full` adds the factors' entries in the model's order."""
     from ..design._buckets import merge_groups
 
-    prefix = {"cond": ""}
-    names = [prefix.get(p.name, f"{p.name}:") + n for p in design.predictors for n in p.names]
+    names = [label for p in design.predictors for label in p.labels]
     if not full:
         return names
     for group in merge_groups(design.terms):

@@ -11,14 +11,14 @@ from .._errors import DataError, NotSupportedError
 from ..design import Design
 from ..estimate import MCEM, PQL, SAEM, AbstractEstimator, LinearMixed, MaximumLikelihood
 from ..families import AbstractFamily, Gaussian
-from ..integrate import AGQ, AbstractIntegrator, Importance, Laplace
+from ..integrate import AGQ, FOCE, AbstractIntegrator, Importance, Laplace
 
 Method: TypeAlias = AbstractIntegrator | AbstractEstimator
 
 METHODS: dict[str, type] = {
-    method.name: method for method in (Laplace, AGQ, Importance, MCEM, SAEM, PQL)
+    method.name: method for method in (Laplace, AGQ, Importance, MCEM, SAEM, PQL, FOCE)
 }
-LATER = ("foce", "linearize", "nuts")
+LATER = ("linearize", "nuts")
 
 
 def resolve_method(method: Any, nodes: int | None, reml: bool) -> Method:
@@ -63,10 +63,25 @@ def is_linear(family: AbstractFamily, dispformula: str | None, method: Method) -
 
 
 def estimator_for(
-    method: Method, family: AbstractFamily, dispformula: str | None, weights_kind: str
+    method: Method,
+    family: AbstractFamily,
+    dispformula: str | None,
+    weights_kind: str,
+    curved: bool = False,
 ) -> AbstractEstimator:
-    """What runs. Raises `NotSupportedError` where method, family and weights do not go together."""
-    linear, precision = is_linear(family, dispformula, method), weights_kind == "precision"
+    """What runs. Raises `NotSupportedError` where method, family and weights do not go together.
+
+    curved: is the mean a curve of several predictors?
+    """
+    if curved and getattr(method, "reml", False):
+        raise NotSupportedError(
+            "reml=True integrates the coefficients of a linear predictor, and those of a curve are "
+            "not linear: use reml=False"
+        )
+    linear, precision = (
+        not curved and is_linear(family, dispformula, method),
+        weights_kind == "precision",
+    )
     if isinstance(method, PQL):
         if dispformula is not None:
             raise NotSupportedError("PQL has one residual scale: leave dispformula= out")

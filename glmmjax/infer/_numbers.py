@@ -64,7 +64,7 @@ def coefficients(fit: "Fit") -> Coefficients:
 
     keep = np.flatnonzero(shown(fit))
     names = coefficient_names(fit.design)
-    components = [p.name for p in fit.design.predictors for _ in p.names]
+    components = [p.component for p in fit.design.predictors for _ in p.names]
     beta = np.asarray(fit.estimate.params.beta, float)[keep]
     return Coefficients(
         tuple(names[i] for i in keep), tuple(components[i] for i in keep), beta, se(fit)[keep]

@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import NotSupportedError
+from ._curved import refuse_curve
 from ._marginal import base_family, marginal_slopes
 from ._rows import fitted_rows
 from ._rowwise import rowwise
@@ -54,6 +55,7 @@ def marginal_params(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    refuse_curve(fit, "the population average")
     z, rows, design = quantile(level), fitted_rows(fit), fit.design
     eta, G = marginal_slopes(fit, rows, "link")
     _check_inside(fit, eta)

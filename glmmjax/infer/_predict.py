@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from .._errors import DataError
 from ..families import ZeroInflated
+from ._curved import family_phi, refuse_curve, through_curve
 from ._effects import group_modes
 from ._marginal import base_family, marginal_mean, marginal_slopes
 from ._rows import NEW_LEVELS, PredictionRows, fitted_rows, new_rows
@@ -70,12 +71,14 @@ def predict(
     else:
         rows = new_rows(fit, newdata, effects, new_levels)
     if effects == "marginal":
+        refuse_curve(fit, "the marginal mean")
         value = marginal_mean(fit, rows, kind)
         return value if half_width is None else _marginal_interval(fit, rows, kind, half_width)
     phi = rows.phi(fit, group_modes(fit)) if effects == "conditional" else tuple(rows.fixed(fit))
     if half_width is None:
+        phi = family_phi(fit, rows, phi)
         return phi[0] if kind == "link" else _mean(fit, phi)
-    V = predictor_covariance(fit, rows, effects)
+    phi, V = through_curve(fit, rows, phi, predictor_covariance(fit, rows, effects))
     if kind == "link":
         return _frame(phi[0], _root(V[:, 0, 0]), half_width)
     if not isinstance(fit.family, ZeroInflated):
@@ -91,8 +94,9 @@ def fitted(fit: "Fit") -> Float[np.ndarray, "n"]:
 
 
 def linear_predictors(fit: "Fit") -> tuple[Float[np.ndarray, "n"], ...]:
-    """Every predictor of the rows used, at the modes."""
-    return fitted_rows(fit).phi(fit, group_modes(fit))
+    """Every predictor of the family in the rows used, at the modes."""
+    rows = fitted_rows(fit)
+    return family_phi(fit, rows, rows.phi(fit, group_modes(fit)))
 
 
 def _mean(fit: "Fit", phi: tuple[np.ndarray, ...]) -> Float[np.ndarray, "n"]:

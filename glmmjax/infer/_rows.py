@@ -45,6 +45,7 @@ class PredictionRows:
     X: tuple[Float[np.ndarray, "n P"], ...]
     offset: tuple[Float[np.ndarray, "n"], ...]
     groups: tuple[GroupRows, ...]
+    covariates: tuple[Float[np.ndarray, "n ..."], ...] = ()  # of a curve
 
     @property
     def n(self) -> int:
@@ -56,7 +57,7 @@ class PredictionRows:
             GroupRows(g.Z[at], g.owner, g.codes[at], g.drawn[at], g.known[at]) for g in self.groups
         )
         cut = tuple(X[at] for X in self.X), tuple(offset[at] for offset in self.offset)
-        return PredictionRows(*cut, groups)
+        return PredictionRows(*cut, groups, tuple(x[at] for x in self.covariates))
 
     def fixed(self, fit: "Fit") -> list[Float[np.ndarray, "n"]]:
         """Offset + X beta, predictor by predictor."""
@@ -78,7 +79,8 @@ class PredictionRows:
 
 def fitted_rows(fit: "Fit") -> PredictionRows:
     """The rows the model was fitted to."""
-    return _collect(fit, fit.design.predictors, fit.design.terms, None)
+    design = fit.design
+    return _collect(fit, design.predictors, design.terms, None, design.covariates)
 
 
 def new_rows(fit: "Fit", data: Any, effects: str, new_levels: str) -> PredictionRows:
@@ -94,9 +96,9 @@ def new_rows(fit: "Fit", data: Any, effects: str, new_levels: str) -> Prediction
         if made.unseen and new_levels == "error":
             raise DataError(_complaint(made.unseen))
         labels = _labels(fit, data) if made.unseen and new_levels == "sample" else None
-        return _collect(fit, made.predictors, made.terms, labels)
+        return _collect(fit, made.predictors, made.terms, labels, made.covariates)
     terms = () if effects == "fixed" else _effect_columns(fit, data)
-    return _collect(fit, made.predictors, terms, None)
+    return _collect(fit, made.predictors, terms, None, made.covariates)
 
 
 def _complaint(unseen: tuple[tuple[str, str], ...]) -> str:
@@ -110,13 +112,13 @@ def _complaint(unseen: tuple[tuple[str, str], ...]) -> str:
     )
 
 
-def _collect(fit: "Fit", predictors, terms, labels) -> PredictionRows:
-    names = list(fit.family.predictors)
+def _collect(fit: "Fit", predictors, terms, labels, covariates) -> PredictionRows:
+    names = [p.name for p in predictors]
     groups = []
     for g, group in enumerate(fit.slots.groups if terms else ()):
         mine = [terms[t] for t in group.terms]
         Z = np.concatenate([t.Z for t in mine], 1)
-        owner = np.array([names.index(t.component) for t in mine for _ in t.effects], int)
+        owner = np.array([names.index(owner) for t in mine for owner in t.owners], int)
         codes, drawn = np.asarray(mine[0].codes), np.zeros_like(Z)
         known = codes >= 0
         if labels is not None:
@@ -124,7 +126,7 @@ def _collect(fit: "Fit", predictors, terms, labels) -> PredictionRows:
             known = np.ones_like(known)
         groups.append(GroupRows(Z, owner, codes, drawn, known))
     X, offset = tuple(p.X for p in predictors), tuple(p.offset for p in predictors)
-    return PredictionRows(X, offset, tuple(groups))
+    return PredictionRows(X, offset, tuple(groups), covariates)
 
 
 def _draws(fit: "Fit", g: int, name: str, labels, codes) -> Float[np.ndarray, "n q"]:
@@ -156,7 +158,7 @@ def _effect_columns(fit: "Fit", data: Any) -> tuple[Any, ...]:
     from ..design import TermDesign
     from ..design._evaluate import Evaluator
     from ..design._frame import Frame
-    from ..design._matrix import build_matrix
+    from ..design._recipe import effect_columns
     from ..design._rows import Columns
 
     columns = Columns(Frame(data))
@@ -167,7 +169,7 @@ def _effect_columns(fit: "Fit", data: Any) -> tuple[Any, ...]:
     return tuple(
         TermDesign(
             t.component, ":".join(t.group), t.effects, t.structure, t.levels, nowhere,
-            build_matrix(t.lhs, evaluator).X,
+            effect_columns(t, evaluator), t.parameters,
         )
         for t in recipe.terms
     )  # fmt: skip

@@ -46,6 +46,8 @@ def effect_sizes(fit: "Fit") -> list[tuple[Float[np.ndarray, "P"], Float[np.ndar
 def runaways(fit: "Fit", effects) -> dict[str, list[str]]:
     """Names of the coefficients of each component that run off to infinity."""
     beta, at, found = np.asarray(fit.estimate.params.beta, float), 0, {}
+    if fit.model.curve is not None:  # the parameters of a curve are no predictors of a link
+        return found
     for p, (size, error) in zip(fit.design.predictors, effects, strict=True):
         edges = _edges(fit, p.name)
         part = beta[at : at + len(p.names)]
@@ -103,6 +105,8 @@ def wide_effects(fit: "Fit") -> tuple[str, ...]:
     Row i's predictor has the variance z_i' Lam Lam' z_i from a term.
     """
     theta, out = np.asarray(fit.estimate.params.theta, float), []
+    if fit.model.curve is not None:
+        return ()
     for term, part, entries in _numbers.factor_blocks(fit):
         edges = _edges(fit, term.component)
         if edges is None or not term.Z.size:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError
+from ._curved import family_phi
 from ._draws import draw
 from ._effects import factors_of
 from ._fit import whole_seed
@@ -33,7 +34,8 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
     psi = np.asarray(fit.estimate.params.psi)
     out = np.empty((rows.n, n))
     for j in range(n):
-        phi, _ = response_phi(fit, rows.phi(fit, _effects(fit, Lam, seed, j)))
+        own = family_phi(fit, rows, rows.phi(fit, _effects(fit, Lam, seed, j)))
+        phi, _ = response_phi(fit, own)
         out[:, j] = draw(fit.family, phi, psi, fit.design.y, (int(seed), j))
     return out
 

@@ -39,6 +39,10 @@ def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
     Raises NotSupportedError for a family or link which is not one of the package's own: a file
     cannot hold its code.
     """
+    if fit.model.curve is not None:
+        raise NotSupportedError(
+            "a nonlinear mixed model cannot be saved yet: keep the data and the call, and fit again"
+        )
     header = {
         "schema": SCHEMA,
         "version": VERSION,

@@ -53,6 +53,7 @@ def summary(fit: "Fit") -> Summary:
 def title(fit: "Fit") -> str:
     """Kind of model, family, link, and what was maximised."""
     kind = "Linear mixed model" if fit.method == "exact" else "Generalized linear mixed model"
+    kind = kind if fit.model.curve is None else "Nonlinear mixed model"
     return f"{kind}: {family_name(fit.family)}, link {fit.family.link.name}, {_maximised(fit)}"
 
 

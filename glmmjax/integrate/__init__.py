@@ -7,6 +7,7 @@ from ._base import AGQ as AGQ
 from ._base import AbstractIntegrator as AbstractIntegrator
 from ._base import Integral as Integral
 from ._base import Laplace as Laplace
+from ._foce import FOCE as FOCE
 from ._gaussian import Products as Products
 from ._gaussian import Profile as Profile
 from ._gaussian import coefficients as coefficients

@@ -21,7 +21,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..model import LOG_2PI, Bucket, Data, Jet, Model, Params, base_measure, weighted
+from ..model import (
+    LOG_2PI,
+    Bucket,
+    Data,
+    Jet,
+    Model,
+    Params,
+    base_measure,
+    log_prob,
+    row_base_measure,
+    weighted,
+)
 from ..numeric import ArrowFactor
 from ._mode import find_mode
 from ._system import Point, Rows, evaluate, lay_out_all, phi_at, solve, system
@@ -102,13 +113,13 @@ def rise_of(
 ) -> Callable[[Float[Array, "n r"]], Float[Array, "n"]]:
     """How much the rows' log densities rise when their active predictors move off the mode."""
     base = phi_at(model, a.rows, a.u, jnp.zeros(0, a.u.dtype))
-    constant = model.family.base_measure(a.unit.y, base)
+    constant = row_base_measure(model, a.unit)
 
     def rise(change: Float[Array, "n r"]) -> Float[Array, "n"]:
         phi = list(base)
         for i, p in enumerate(model.active):
             phi[p] = phi[p] + change[:, i]
-        l = model.family.log_prob(a.unit.y, tuple(phi), params.psi) - constant
+        l = log_prob(model, a.unit, tuple(phi), params.psi) - constant
         return weighted(model, a.unit.weight, l) - a.jet.loglik
 
     return rise

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..model import Model, Params, level_sum
+from ..model import Model, Params, level_sum, log_prob
 from ..numeric import forward
 from ._approximate import Around, Rule
 from ._system import phi_at
@@ -68,7 +68,7 @@ def row_derivatives(
         phi = list(base)
         for p, value in zip(model.active, active, strict=True):
             phi[p] = value
-        return at.unit.weight * model.family.log_prob(at.unit.y, tuple(phi), params.psi)
+        return at.unit.weight * log_prob(model, at.unit, tuple(phi), params.psi)
 
     def along(f: Callable) -> Callable:
         """x -> the derivatives of f in every active predictor, on a new axis after the rows."""

@@ -75,11 +75,9 @@ def rows(model: Model, params: Params, unit: Bucket) -> list[Float[Array, "n r q
     """a_ig = z_ig Lam_g, with a row for each active predictor (zero where it is not the term's)."""
     out = []
     for g, Lam in enumerate(factors(model, params.theta)):
-        a = unit.Z[g] @ Lam
-        owner = np.array(model.owner(g))
-        mask = np.array([[o == r for o in owner] for r in model.active], float)
-        a = a[:, None, :]
-        out.append(a if mask.all() else a * jnp.asarray(mask, a.dtype)[None])
+        z = unit.Z[g][:, None, :]
+        mask = np.array([[o == r for o in model.owner(g)] for r in model.active], float)
+        out.append((z if mask.all() else z * jnp.asarray(mask, z.dtype)[None]) @ Lam)
     return out
 
 
@@ -105,17 +103,37 @@ def fixed_part(model: Model, params: Params, unit: Bucket) -> tuple[Float[Array,
     return tuple(out)
 
 
+def family_phi(model: Model, unit: Bucket, phi: tuple[Array, ...]) -> tuple[Array, ...]:
+    """The family's own predictors: the curve's value takes the place of its parameters."""
+    if model.curve is None:
+        return phi
+    k = model.mean_predictors
+    return (model.curve(phi[:k], unit.covariates), *phi[k:])
+
+
+def log_prob(
+    model: Model, unit: Bucket, phi: tuple[Array, ...], psi: Float[Array, "S"]
+) -> Float[Array, "n"]:
+    """Log densities of the rows, without their weights."""
+    return model.family.log_prob(unit.y, family_phi(model, unit, phi), psi)
+
+
 def base_measure(model: Model, unit: Bucket) -> Float[Array, ""]:
     """Weighted sum of the rows' terms in y alone (log factorials)."""
-    like = tuple(unit.offset[:, p] for p in range(len(model.columns)))
-    return (unit.weight * model.family.base_measure(unit.y, like)).sum()
+    return (unit.weight * row_base_measure(model, unit)).sum()
+
+
+def row_base_measure(model: Model, unit: Bucket) -> Float[Array, "n"]:
+    """The rows' terms in y alone."""
+    like = tuple(unit.offset[:, 0] for _ in model.family.predictors)
+    return model.family.base_measure(unit.y, like)
 
 
 def row_loglik(
     model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
 ) -> Float[Array, "n"]:
     """Weighted log densities of the rows."""
-    return weighted(model, unit.weight, model.family.log_prob(unit.y, phi, params.psi))
+    return weighted(model, unit.weight, log_prob(model, unit, phi, params.psi))
 
 
 def weighted(model: Model, weight: Float[Array, "n"], l: Float[Array, "n"]) -> Float[Array, "n"]:
@@ -123,7 +141,7 @@ def weighted(model: Model, weight: Float[Array, "n"], l: Float[Array, "n"]) -> F
 
     Only a link that can leave the range of the mean needs the look at every value.
     """
-    origin = tuple(jnp.zeros(1, l.dtype) for _ in model.columns)
+    origin = tuple(jnp.zeros(1, l.dtype) for _ in model.family.predictors)
     if model.family.guard(origin)[1] is None:
         return weight * l
     return weight * jnp.where((weight > 0) | jnp.isfinite(l), l, 0.0)
@@ -131,7 +149,7 @@ def weighted(model: Model, weight: Float[Array, "n"], l: Float[Array, "n"]) -> F
 
 def jet(model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]) -> Jet:
     """Row jet in the active predictors: the family's closed form where only the mean is active."""
-    if model.active == (0,):
+    if model.active == (0,) and model.curve is None:
         l, g, w = model.family.row(unit.y, phi, params.psi)
         g, W = g[:, None], w[:, None, None]
     else:
@@ -144,13 +162,13 @@ def _autodiff_jet(
     model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
 ) -> tuple[Array, Array, Array]:
     """(l, g, W) by autodiff. Rows do not interact: derivatives of the sum are the rows' own."""
-    base = model.family.base_measure(unit.y, phi)
+    base = row_base_measure(model, unit)
 
     def total(active: tuple[Array, ...]) -> tuple[Array, Array]:
         full = list(phi)
         for p, value in zip(model.active, active, strict=True):
             full[p] = value
-        l = model.family.log_prob(unit.y, tuple(full), params.psi) - base
+        l = log_prob(model, unit, tuple(full), params.psi) - base
         return l.sum(), l
 
     def score(active: tuple[Array, ...]) -> tuple[Array, Array]:

@@ -15,18 +15,28 @@ from jaxtyping import Array, Float
 
 from .._typing import AnyArray
 from ..covariance import AbstractCovariance
+from ..curves import AbstractCurve
 from ..families import AbstractFamily
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Term:
-    """One random-effects term: q effects on one predictor, varying over one group."""
+    """One random-effects term: q effects that vary together over one group.
+
+    predictor: the one that all effects belong to, or one for each effect (parameters of a curve).
+    """
 
     group: int
-    predictor: int
+    predictor: int | tuple[int, ...]
     q: int
     covariance: AbstractCovariance
+
+    @cached_property
+    def owners(self) -> tuple[int, ...]:
+        """The predictor of each effect."""
+        one = isinstance(self.predictor, int)
+        return (self.predictor,) * self.q if one else self.predictor  # pyright: ignore
 
     @cached_property
     def num_theta(self) -> int:
@@ -46,19 +56,22 @@ class Model:
     """Family, columns of X per predictor, and terms sorted by group.
 
     Group 0 is the leading factor (block-diagonal part of the arrow); the others are its border.
-    A pytree without leaves: functions that take a model can be jitted as they are.
+    With a curve the first predictors are its parameters, and the curve's value takes the place of
+    the mean's predictor. A pytree without leaves: functions that take a model can be jitted as
+    they are.
     """
 
     family: AbstractFamily
     columns: tuple[int, ...]
     terms: tuple[Term, ...]
+    curve: AbstractCurve | None = None
 
     def __hash__(self) -> int:
         return self._hash
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.family, self.columns, self.terms))
+        return hash((self.family, self.columns, self.terms, self.curve))
 
     @cached_property
     def groups(self) -> int:
@@ -71,7 +84,13 @@ class Model:
 
         The mean is there even if only another predictor carries one: REML integrates its beta.
         """
-        return tuple(sorted({0, *(t.predictor for t in self.terms)}))
+        own = {p for t in self.terms for p in t.owners}
+        return tuple(sorted(own if self.curve and own else {0, *own}))
+
+    @cached_property
+    def mean_predictors(self) -> int:
+        """How many predictors make up the mean: one, or the parameters of the curve."""
+        return 1 if self.curve is None else len(self.curve.parameters)
 
     @cached_property
     def num_beta(self) -> int:
@@ -97,7 +116,7 @@ class Model:
 
     def owner(self, group: int) -> tuple[int, ...]:
         """The predictor of each of a group's effects, in order."""
-        return tuple(t.predictor for t in self.terms if t.group == group for _ in range(t.q))
+        return tuple(p for t in self.terms if t.group == group for p in t.owners)
 
 
 class Params(eqx.Module):

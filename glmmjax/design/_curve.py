@@ -1,0 +1,147 @@
+"""The design of a nonlinear mixed model: a predictor for each parameter of a curve.
+
+    eta_i = curve(phi_i1 .. phi_ik; x_i),     phi_ij = X_ij beta_j + sum_t Z_ijt b_jt[level]
+
+Each parameter has its own one-sided formula; a random part names parameters that vary together, and
+brings their effects, parameter by parameter, as one term.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._errors import DataError
+from ..formula import (
+    Bar,
+    CurveFormula,
+    Formula,
+    Part,
+    RandomPart,
+    parse,
+    read_expression,
+)
+from ._checks import check_terms, suspicious_levels
+from ._evaluate import Evaluator
+from ._frame import Frame
+from ._levels import group_levels
+from ._make import argument_text, keep_columns, rank_notes, read_rows, read_weight
+from ._matrix import build_matrix
+from ._plan import chosen_contrasts, predictor_parts
+from ._rank import independent_columns
+from ._recipe import (
+    PredictorRecipe,
+    Recipe,
+    TermRecipe,
+    column_or_expression,
+    part_columns,
+    sum_offsets,
+    text_columns,
+)
+from ._response import check_variation
+from ._rows import Columns, check_finite, complete_rows, subset_rows
+from ._types import Design, PredictorDesign, TermDesign
+from ._values import State
+
+if TYPE_CHECKING:
+    from ..curves import AbstractCurve
+    from ..families import AbstractFamily
+
+
+def make_curve_design(
+    formula: CurveFormula,
+    data: Any,
+    family: "AbstractFamily",
+    curve: "AbstractCurve",
+    covariates: tuple[str, ...],
+    fixed: Mapping[str, str],
+    random: tuple[RandomPart, ...],
+    *,
+    dispformula: str | None = None,
+    weights: Any = None,
+    weights_kind: str = "frequency",
+    missing: str = "drop",
+    contrasts: Mapping[str, str] | None = None,
+    subset: Any = None,
+) -> Design:
+    """All columns of a nonlinear mixed model.
+
+    covariates: texts of what the curve takes of the data; fixed: {parameter: one-sided formula}, in
+    the curve's order. The other arguments are those of `make_design`. Raises FormulaError for the
+    texts, DataError for the data.
+    """
+    columns = Columns(Frame(data))
+    if columns.frame.n == 0:
+        raise DataError("the data have no rows")
+    weight = columns.register(weights, "weights")
+    inputs = [column_or_expression(text, columns) for text in covariates]
+    head = Formula(formula.response, Part("1", (), ()), formula.text)
+    others = predictor_parts(head, family, None, dispformula)
+    others.pop("cond")
+    parts = {name: (parse(text, one_sided=True).rhs, text) for name, text in fixed.items()} | others
+    bars = [bar for part in random for bar in part.bars]
+    groups = {name for bar in bars for name in bar.group}
+    found = [c for text in formula.response.expressions for c in read_expression(text).columns]
+    for part, _ in parts.values():
+        found += part_columns(part)
+    for bar in bars:
+        found += text_columns(bar.lhs)
+    for expression in (*inputs, *([weight] if weight else [])):
+        found += expression.columns
+    columns.frame.read_as_labels(tuple(groups - set(found)))
+    names = tuple(dict.fromkeys((*found, *groups)))
+    rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
+    check_finite(names, columns, rows)
+    state = State(contrasts=chosen_contrasts(contrasts, columns.frame))
+    evaluator, outcome, dropped = read_rows(head, family, columns, rows, state, None)
+    terms = tuple(_term(part, bar, evaluator, columns) for part in random for bar in part.bars)
+    predictors = tuple(_predictor(name, part, evaluator) for name, (part, _) in parts.items())
+    check_variation(outcome.y, family.support, formula.response.expressions[0])
+    check_terms(terms, predictors, family, len(evaluator.rows))
+    kept = [independent_columns(p.X) for p in predictors]
+    all_notes = (*notes, *dropped, *outcome.notes, *evaluator.notes, *rank_notes(predictors, kept))
+    all_notes += tuple(suspicious_levels(state, terms, columns, parts))
+    predictors = tuple(map(keep_columns, predictors, kept))
+    recipe = Recipe(
+        f"{formula.text.split('~')[0]} ~ 1",
+        family.name,
+        family.support,
+        tuple(
+            PredictorRecipe(p.name, parts[p.name][1], tuple(keep), p.names)
+            for p, keep in zip(predictors, kept, strict=True)
+        ),
+        tuple(
+            TermRecipe(t.component, bar.group, bar.lhs, t.structure, t.effects, t.levels,
+                       t.parameters)
+            for bar, t in zip(bars, terms, strict=True)
+        ),
+        {"weights": argument_text("weights", weight), "offset": None, "trials": None},
+        state,
+        covariates,
+    )  # fmt: skip
+    return Design(
+        outcome.y, predictors, terms, read_weight(weight, evaluator), weights_kind, evaluator.rows,
+        all_notes, recipe, formula.response.expressions[0], curve=curve,
+        covariates=tuple(evaluator.numbers(x) for x in inputs),
+    )  # fmt: skip
+
+
+def _predictor(name: str, part: Part, evaluator: Evaluator) -> PredictorDesign:
+    matrix = build_matrix(part.fixed, evaluator)
+    return PredictorDesign(name, matrix.X, matrix.names, sum_offsets(part, evaluator, None))
+
+
+def _term(part: RandomPart, bar: Bar, evaluator: Evaluator, columns: Columns) -> TermDesign:
+    """One term: the columns of the bar, once for each parameter."""
+    name, lookup = ":".join(bar.group), columns.lookup(evaluator.rows)
+    found = group_levels([lookup(column) for column in bar.group], name)
+    matrix = build_matrix(bar.lhs, evaluator)
+    effects = tuple(effect_name(p, n) for p in part.parameters for n in matrix.names)
+    owners = tuple(p for p in part.parameters for _ in matrix.names)
+    Z = np.concatenate([matrix.X] * len(part.parameters), 1)
+    return TermDesign("cond", name, effects, part.structure, found.levels, found.codes, Z, owners)
+
+
+def effect_name(parameter: str, column: str) -> str:
+    """`Asym` for the intercept of a parameter, else `Asym:column`."""
+    return parameter if column == "Intercept" else f"{parameter}:{column}"

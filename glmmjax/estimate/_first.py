@@ -1,0 +1,80 @@
+"""First estimates of the mean's coefficients, from the rows as they lie, without random effects."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..model import Bucket, Data, Model, Params
+
+ROWS = ("y", "X", "offset", "weight")
+
+
+def flat_rows(data: Data) -> dict[str, np.ndarray]:
+    """Rows with weight, out of their buckets: y, X, offset, weight."""
+    return {name: flatten(data, lambda b, n=name: getattr(b, n)) for name in ROWS}
+
+
+def flatten(data: Data, get: Callable[[Bucket], Any]) -> np.ndarray:
+    """Arrays of all buckets (units, n, ...) as rows with weight (rows, ...)."""
+    keep = [np.asarray(b.weight) > 0 for b in data.buckets]
+    return np.concatenate([np.asarray(get(b))[k] for b, k in zip(data.buckets, keep, strict=True)])
+
+
+class Mean(NamedTuple):
+    """A first estimate of the mean's coefficients, and the mean's predictor linearised there."""
+
+    beta: np.ndarray
+    slopes: np.ndarray  # (n, k): of the predictor in each of the mean's k predictors
+    residual: np.ndarray
+
+
+def linear_mean(
+    model: Model, data: Data, rows: dict[str, np.ndarray], z: np.ndarray, weight: np.ndarray, init
+) -> Mean:
+    """Weighted least squares of z - offset on X."""
+    del data, init
+    X, target = rows["X"][:, model.column_slice(0)], z - rows["offset"][:, 0]
+    root = np.sqrt(weight)
+    b = np.linalg.lstsq(X * root[:, None], target * root, rcond=None)[0]
+    return Mean(b, np.ones((len(z), 1)), target - X @ b)
+
+
+def curved_mean(
+    model: Model,
+    data: Data,
+    rows: dict[str, np.ndarray],
+    z: np.ndarray,
+    weight: np.ndarray,
+    init: Params | None,
+) -> Mean:
+    """The curve's own starting values, the same for all rows, or the coefficients of `init`."""
+    del weight
+    curve, k = model.curve, model.mean_predictors
+    assert curve is not None
+    X = [rows["X"][:, model.column_slice(p)] for p in range(k)]
+    offset = [rows["offset"][:, p] for p in range(k)]
+    x = tuple(
+        flatten(data, lambda b, j=j: b.covariates[j])
+        for j in range(len(data.buckets[0].covariates))
+    )
+    if init is None:
+        found = curve.start(x, z)
+        parts = [
+            np.linalg.lstsq(Xp, found[name] - o, rcond=None)[0]
+            for Xp, o, name in zip(X, offset, curve.parameters, strict=True)
+        ]
+        beta = np.concatenate(parts)
+    else:
+        beta = np.asarray(init.beta, float)[: sum(model.columns[:k])]
+    phi = tuple(
+        jnp.asarray(o + Xp @ beta[model.column_slice(p)])
+        for p, (Xp, o) in enumerate(zip(X, offset, strict=True))
+    )
+    one, zero = jnp.ones_like(phi[0]), jnp.zeros_like(phi[0])
+    inputs = tuple(map(jnp.asarray, x))
+    at, push = jax.linearize(lambda *phi: curve(phi, inputs), *phi)
+    slopes = [push(*(one if r == p else zero for r in range(k))) for p in range(k)]
+    return Mean(beta, np.stack(slopes, 1), z - np.asarray(at))

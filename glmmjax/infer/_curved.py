@@ -1,0 +1,60 @@
+"""From the parameters of a curve to the mean's predictor, and what that does to their covariance.
+
+eta = f(phi_1 .. phi_k; x),     Cov(eta, ...) = J Cov(phi_1 .. phi_k, ...) J',  J = d eta/d phi.
+"""
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from .._errors import NotSupportedError
+from ._fit import double_precision
+
+if TYPE_CHECKING:
+    from ._fit import Fit
+    from ._rows import PredictionRows
+
+Phi = tuple[np.ndarray, ...]
+
+
+def family_phi(fit: "Fit", rows: "PredictionRows", phi: Phi) -> Phi:
+    """The family's own predictors of the rows: the curve's value in the place of its parameters."""
+    curve, k = fit.model.curve, fit.model.mean_predictors
+    if curve is None:
+        return phi
+    with double_precision():
+        eta = curve(tuple(map(jnp.asarray, phi[:k])), tuple(map(jnp.asarray, rows.covariates)))
+        return (np.asarray(eta), *phi[k:])
+
+
+def through_curve(
+    fit: "Fit", rows: "PredictionRows", phi: Phi, V: Float[np.ndarray, "n p p"]
+) -> tuple[Phi, Float[np.ndarray, "n r r"]]:
+    """(family's predictors, their covariance)."""
+    curve, k = fit.model.curve, fit.model.mean_predictors
+    if curve is None:
+        return phi, V
+    with double_precision():
+        x = tuple(map(jnp.asarray, rows.covariates))
+        at = tuple(map(jnp.asarray, phi[:k]))
+        one, zero = jnp.ones_like(at[0]), jnp.zeros_like(at[0])
+        _, push = jax.linearize(lambda *v: curve(v, x), *at)
+        slopes = [push(*(one if r == p else zero for r in range(k))) for p in range(k)]
+        slopes = np.stack([np.asarray(s) for s in slopes], 1)
+    n, rest = V.shape[0], V.shape[1] - k
+    J = np.zeros((n, 1 + rest, k + rest))
+    J[:, 0, :k] = slopes
+    J[:, 1:, k:] = np.eye(rest)
+    return family_phi(fit, rows, phi), np.einsum("nrp,npq,nsq->nrs", J, V, J)
+
+
+def refuse_curve(fit: "Fit", what: str) -> None:
+    """Raise `NotSupportedError` where a nonlinear model has no such thing."""
+    if fit.model.curve is not None:
+        raise NotSupportedError(
+            f"{what} of a nonlinear mixed model is not available yet: use effects='conditional' or "
+            "'fixed' (a group whose random effects are zero)"
+        )
