@@ -128,7 +128,8 @@ def _check_likelihood(a: "Fit", b: "Fit") -> None:
 def approximation(fit: "Fit") -> str:
     """Which integral was maximised; Laplace's is exact for a linear Gaussian model."""
     gaussian = fit.family.name == "gaussian" and fit.family.link.name == "identity"
-    return "exact" if gaussian and fit.method in EXACT else fit.settings.label
+    linear = gaussian and fit.model.curve is None
+    return "exact" if linear and fit.method in EXACT else fit.settings.label
 
 
 def same_fixed_effects(a: "Fit", b: "Fit") -> bool:

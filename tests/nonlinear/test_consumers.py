@@ -144,3 +144,11 @@ def test_foce_needs_a_curve():
     model, data, params = gj.build(formula, cbpp, "binomial")
     with jax.enable_x64(True), pytest.raises(gj.NotSupportedError, match="nlmm"):
         gj.marginal_loglik(params, data, model, gj.FOCE())
+
+
+def test_anova_does_not_call_a_curve_exact(orange):
+    """Laplace and FOCE are two integrals, although the response is Gaussian."""
+    options = {"random": "Asym ~ 1 | Tree"}
+    fits = [gj.nlmm(LOGISTIC, orange, method=m, **options) for m in ("laplace", "foce")]
+    with pytest.raises(gj.NotSupportedError, match="approximated differently"):
+        gj.anova(*fits)
