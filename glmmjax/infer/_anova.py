@@ -111,6 +111,8 @@ def _check_likelihood(a: "Fit", b: "Fit") -> None:
 
 def approximation(fit: "Fit") -> str:
     """Which integral was maximised; Laplace's is exact for a Gaussian with identity link."""
+    if fit.model.curve is not None:
+        return fit.settings.label
     if fit.family.name == "gaussian" and fit.family.link.name == "identity":
         return "exact"
     return fit.settings.label
