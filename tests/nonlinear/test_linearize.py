@@ -96,9 +96,7 @@ def test_reml_is_the_restricted_maximum_of_the_linearised_model():
     assert at[0] < at[1] > at[2]
 
 
-@pytest.mark.parametrize(
-    ("sd", "sigma"), [(3.71763697929649, 0.732053583793302)], ids=["Loblolly"]
-)
+@pytest.mark.parametrize(("sd", "sigma"), [(3.71763697929649, 0.732053583793302)], ids=["Loblolly"])
 def test_nlmes_reml_is_ml_with_another_divisor(sd, sigma):
     """nlme keeps ML's relative theta and divides r^2 by N - P: not the restricted maximum."""
     fit = fitted("Loblolly", "Asym ~ 1 | Seed")
