@@ -9,7 +9,7 @@ import abc
 import math
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -33,14 +33,21 @@ STILL = 1e-8  # of theta, in units of its effect: the search has not moved it
 class AbstractWorkingFit(AbstractEstimator):
     """Fits a linear mixed model to a working response, and that again at its own predictor.
 
-    reml: estimate the variances of the working model by REML. scale: the residual scale, None to
-    estimate it. precision: a row is one observation whatever its weight.
+    reml: estimate the variances of the working model by REML.
     """
 
-    lost: eqx.AbstractClassVar[str]  # what happened where the iteration found no way on
+    lost: ClassVar[str] = ""  # what happened where the iteration found no way on
     reml: eqx.AbstractVar[bool]
-    scale: eqx.AbstractVar[float | None]
-    precision: eqx.AbstractVar[bool]
+
+    @property
+    def given_scale(self) -> float | None:
+        """The residual scale; None to estimate it."""
+        return None
+
+    @property
+    def counts_rows(self) -> bool:
+        """Is a row one observation whatever its weight?"""
+        return False
 
     @abc.abstractmethod
     def conclude(self, found: Estimate) -> Estimate:
@@ -78,8 +85,8 @@ class AbstractWorkingFit(AbstractEstimator):
         seconds = {"search": time.perf_counter() - began}
         said = self._status(found, change, settled, stopped)
         return replace(
-            self.conclude(search.translate(found, place.r)), converged=said == "converged", status=said,
-            evaluations=trips + found.evaluations, iterations=trips, seconds=seconds,
+            self.conclude(search.translate(found, place.r)), status=said,
+            converged=said == "converged", evaluations=trips + found.evaluations, iterations=trips, seconds=seconds,
         )  # fmt: skip
 
     def _status(self, found: Estimate, change: float, settled: bool, stopped: bool) -> str:
@@ -106,13 +113,13 @@ class _Search:
         leaves, self.structure = jax.tree.flatten(data)
         self.leaves, self.run = tuple(leaves), iteration(model, self.structure, how.reml)
         weight = np.concatenate([np.ravel(b.weight) for b in data.buckets])
-        self.N = float((weight > 0).sum() if how.precision else weight.sum())
+        self.N = float((weight > 0).sum() if how.counts_rows else weight.sum())
         beta, theta, _ = (np.asarray(v, float) for v in (first.beta, first.theta, first.psi))
         self.power = log_power(model)
-        self.sigma = how.scale or (math.exp(beta[-1] * self.power) if self.power else 1.0)
+        self.sigma = how.given_scale or (math.exp(beta[-1] * self.power) if self.power else 1.0)
         self.scale = Scale(
             start.T[: self.P, : self.P], start.effect_sd / self.sigma,
-            np.array(self.N - self.P if how.reml else self.N), np.array(how.scale or 0.0),
+            np.array(self.N - self.P if how.reml else self.N), np.array(how.given_scale or 0.0),
             np.array(1.0 if model.curve is None else self.sigma),
         )  # fmt: skip
         u = origin(model, first, data, False).u if start.mode is None else start.mode.u
@@ -136,7 +143,7 @@ class _Search:
             working_model(self.model),
             Crossed(products, product_structure(self.structure), self.scale.T, place.beta),
             self.how.reml, self.N, self.start, place.theta, self.sigma, Options(),
-            self.how.scale is not None,
+            self.how.given_scale is not None,
         )  # fmt: skip
 
     def moved(self, place: Place, found: Estimate) -> float:
@@ -151,7 +158,7 @@ class _Search:
     def translate(self, found: Estimate, r: np.ndarray) -> Estimate:
         """From [beta, log sigma, theta] to the parameters of the model."""
         x, cov, pinned, P = np.asarray(found.params.beta), found.cov, found.pinned, self.P
-        free = self.how.scale is None
+        free = self.how.given_scale is None
         details = {"df": np.array(float(P + self.model.num_theta + free + r.size))}
         if r.size:
             details["rho"] = np.tanh(r[0])

@@ -36,14 +36,6 @@ class Linearize(AbstractWorkingFit):
     reml: bool = eqx.field(static=True, default=False)
 
     @property
-    def scale(self) -> None:
-        return None
-
-    @property
-    def precision(self) -> bool:
-        return False
-
-    @property
     def label(self) -> str:
         return "linearisation of Lindstrom and Bates"
 

@@ -52,13 +52,22 @@ class PQL(AbstractWorkingFit):
             raise DataError(f"PQL's scale is a positive number, or None to estimate it: {value!r}")
 
     @property
+    def given_scale(self) -> float | None:
+        return self.scale
+
+    @property
+    def counts_rows(self) -> bool:
+        return self.precision
+
+    @property
     def label(self) -> str:
         return "penalised quasi-likelihood"
 
     def check(self, model: Model, data: Data) -> None:
         if model.curve is not None:
             raise NotSupportedError(
-                "PQL is for a linear predictor, not for a curve: use method='linearize' or 'laplace'"
+                "PQL is for a linear predictor, not for a curve: use method='linearize', or "
+                "'laplace'"
             )
         if not model.family.scaled:
             raise NotSupportedError(
