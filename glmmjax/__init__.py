@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 # Where each public name lives. Loading them lazily keeps `import glmmjax` at the price of JAX.
 _HOME = {
     "AGQ": "integrate", "FOCE": "integrate", "Importance": "integrate", "Laplace": "integrate",
-    "PQL": "estimate", "MCEM": "estimate", "SAEM": "estimate",
+    "PQL": "estimate", "Linearize": "estimate", "MCEM": "estimate", "SAEM": "estimate",
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from .estimate import MCEM as MCEM
     from .estimate import PQL as PQL
     from .estimate import SAEM as SAEM
+    from .estimate import Linearize as Linearize
     from .estimating import gee as gee
     from .infer import Fit as Fit
     from .infer._anova import anova as anova

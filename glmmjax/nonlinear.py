@@ -56,7 +56,10 @@ def nlmm(
     curve : any function of JAX arrays, called with the formula's arguments in their order:
         ``nlmm("y ~ f(t, a, k)", d, curve=lambda t, a, k: a * jnp.exp(-k * t), fixed=...)``.
     family, link : the curve is the linear predictor: with a log link its exponential is the mean.
-    method : "laplace", "agq" (with `nodes`), "importance", "mcem", "saem", or "foce" (as nlmer).
+    method : "laplace", "agq" (with `nodes`), "importance", "mcem", "saem", "foce" (as nlmer);
+        "linearize", the alternation of Lindstrom & Bates (1990) in R's nlme, for a Gaussian
+        response.
+    reml : restricted likelihood of the linearised model, with method="linearize" alone.
     start : starting values by coefficient, ``{"Asym": 190.0}``. Curves by name find their own;
         others need one for each parameter.
 

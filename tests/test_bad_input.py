@@ -379,7 +379,7 @@ def test_names_of_options(cbpp):
     refused(gj.DataError, "max_evaluations", CBPP, cbpp, "binomial", options={"max_iterations": 9})
 
 
-@pytest.mark.parametrize("method", ["linearize", "nuts"])
+@pytest.mark.parametrize("method", ["nuts"])
 def test_methods_of_later_versions_say_so(method, cbpp):
     refused(gj.NotSupportedError, "not available yet", CBPP, cbpp, "binomial", method=method)
 

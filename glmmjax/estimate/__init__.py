@@ -10,8 +10,10 @@ from ._coordinates import find_start as find_start
 from ._coordinates import restart as restart
 from ._coordinates import stack as stack
 from ._coordinates import unstack as unstack
+from ._fixed_point import AbstractWorkingFit as AbstractWorkingFit
 from ._gaussian import LinearMixed as LinearMixed
 from ._likelihood import MaximumLikelihood as MaximumLikelihood
+from ._linearize import Linearize as Linearize
 from ._mcem import MCEM as MCEM
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM

@@ -63,10 +63,12 @@ class Options:
 class AbstractEstimator(eqx.Module):
     """A way of estimating the parameters of a `Model`.
 
-    `name` is its short name as a `method=`, if it has one.
+    `name` is its short name as a `method=`, if it has one; `remark`: what a summary says of its
+    log-likelihood, where that is not the model's own.
     """
 
     name: ClassVar[str] = ""
+    remark: ClassVar[str] = ""
 
     @property
     @abc.abstractmethod

@@ -15,6 +15,9 @@ the derivative of (beta^, u^). Then
 theta held and a canonical link the step of eta is Newton's; what remains is a linear rate, that at
 which a change of eta moves the root of g: a tenth to a quarter in ordinary data.
 
+A curve (`_working_model`) brings rows scaled by its slopes; then the step of (beta, u) is
+Gauss-Newton's, and both steps are halved until it lowers the penalised sum of squares (`_shorten`).
+
 With correlated residuals theta has one more entry, r = atanh rho, and cross-products are those of
 whitened rows at each r.
 
@@ -40,9 +43,17 @@ from ..integrate import (
 )
 from ..model import Data, Model
 from ..numeric import Arrow, fast_jit
-from ._working_model import Place, mean_and_slope, whitened, working_data, working_model
+from ._shorten import Share, share_of_step
+from ._working_model import (
+    Place,
+    mean_and_slope,
+    mean_columns,
+    whitened,
+    working_data,
+    working_model,
+)
 
-SETTLED = 1e-10  # largest change of a predictor, and of theta in units of its effect
+SETTLED = 1e-10  # largest change of a predictor, and of theta, in their units
 SHORTENINGS = 40
 PATIENCE = 25  # trips after which steps are damped: with far outliers full ones may swing for ever
 BEND = 4.0  # the largest change of log d mu/d eta that a step may bring
@@ -51,12 +62,16 @@ REACH = 1.0  # the longest step of theta, in the same units
 
 
 class Scale(NamedTuple):
-    """T whitens X; unit is the size of theta that matters; nu = N or N - P; sigma 0: profiled."""
+    """T whitens X; unit is the size of theta that matters; nu = N or N - P; sigma 0: profiled.
+
+    eta: the size of the mean's predictor that matters.
+    """
 
     T: Float[AnyArray, "P P"]
     unit: Float[AnyArray, "T"]
     nu: Float[AnyArray, ""]
     sigma: Float[AnyArray, ""]
+    eta: Float[AnyArray, ""]
 
 
 class Step(NamedTuple):
@@ -67,6 +82,7 @@ class Step(NamedTuple):
     products: tuple[Products, ...]
     step: Float[Array, "T"]
     good: Bool[Array, ""]
+    halvings: Int[Array, ""]  # of the step onward
 
 
 class Trip(NamedTuple):
@@ -83,7 +99,7 @@ class Trip(NamedTuple):
 
 def advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> Step:
     """Linearise at a place, and step from it."""
-    normal, size, P = working_model(model), model.num_theta, model.columns[0]
+    normal, size, P = working_model(model), model.num_theta, mean_columns(model)
     work, eta = working_data(model, data, at)
 
     def crossed(r):
@@ -106,14 +122,22 @@ def advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> Step:
     g, solutions = jax.vmap(solve)(jnp.concatenate([at.theta, at.r])[None] + points)
     H = unit[None] * (g[1:] - g[:1]) / STEP
     step = _descent(0.5 * (H + H.T), unit * g[0])
-    beta, u = jax.tree.map(lambda v: v[0] + jnp.tensordot(step / STEP, v[1:] - v[:1], 1), solutions)
+    share = Share(jnp.array(1.0), jnp.array(0))
+    if model.curve is not None:
+        beta, u = jax.tree.map(lambda v: v[0], solutions)
+        share = share_of_step(model, data, at, Place(beta, at.theta, u, at.r))
+    step = share.size * step
+    beta, u = jax.tree.map(
+        lambda a, v: a + share.size * (v[0] - a) + jnp.tensordot(step / STEP, v[1:] - v[:1], 1),
+        (at.beta, at.u), solutions,
+    )  # fmt: skip
     good = jnp.isfinite(beta).all() & jnp.isfinite(step).all()
     for b, old in zip(work.buckets, data.buckets, strict=True):
         fine = jnp.isfinite(b.y) & jnp.isfinite(b.weight) & (b.weight > 0)
         good &= (fine | (old.weight == 0)).all()
     move = unit * step
     onward = Place(beta, at.theta + move[:size], u, at.r + move[size:])
-    return Step(onward, eta, products, step, good)
+    return Step(onward, eta, products, step, good, share.halvings)
 
 
 def _descent(H: Float[Array, "T T"], g: Float[Array, "T"]) -> Float[Array, "T"]:
@@ -127,7 +151,7 @@ def _descent(H: Float[Array, "T T"], g: Float[Array, "T"]) -> Float[Array, "T"]:
     return jnp.where(length > REACH, step * (REACH / length), step)
 
 
-def _turn(model: Model, data: Data, s: Trip, new: Step) -> Trip:
+def _turn(model: Model, data: Data, size: Array, s: Trip, new: Step) -> Trip:
     """Accept the place that was tried and go on, or shorten the step that led there."""
 
     def largest(of) -> Array:
@@ -140,7 +164,7 @@ def _turn(model: Model, data: Data, s: Trip, new: Step) -> Trip:
     first = s.trips == 0
     bend = largest(lambda eta: jnp.log(jnp.abs(mean_and_slope(model.family, eta)[1])))
     good = new.good & (first | (bend <= BEND))
-    change = jnp.maximum(largest(lambda eta: eta), jnp.abs(new.step).max(initial=0.0))
+    change = jnp.maximum(largest(lambda eta: eta) / size, jnp.abs(new.step).max(initial=0.0))
     change = jnp.where(good & (s.shortened == 0) & ~first, change, jnp.inf)
     share = jnp.where(jnp.isfinite(bend), jnp.minimum(BEND / bend, 0.5), 0.5)
     nearer = jax.tree.map(lambda a, b: a + share * (b - a), s.at, s.trial)
@@ -148,7 +172,7 @@ def _turn(model: Model, data: Data, s: Trip, new: Step) -> Trip:
     onward = jax.tree.map(lambda a, b: a + pace * (b - a), s.trial, new.onward)
     at, eta, products, trial, shortened = jax.tree.map(
         lambda a, b: jnp.where(good, a, b),
-        (s.trial, new.eta, new.products, onward, jnp.zeros_like(s.shortened)),
+        (s.trial, new.eta, new.products, onward, new.halvings),
         (s.at, s.eta, s.products, nearer, s.shortened + 1),
     )
     return Trip(at, eta, products, trial, change, shortened, s.trips + 1)
@@ -174,7 +198,7 @@ def iteration(model: Model, structure: Any, reml: bool):
         zero = jnp.array(0)
         s = jax.lax.while_loop(
             more,
-            lambda s: _turn(model, data, s, advance(model, data, reml, sizes, s.trial)),
+            lambda s: _turn(model, data, sizes.eta, s, advance(model, data, reml, sizes, s.trial)),
             Trip(place, eta, none, place, jnp.array(jnp.inf), zero, zero),
         )
         ends = jnp.stack([s.change, s.trips.astype(s.change.dtype)])

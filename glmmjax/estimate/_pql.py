@@ -1,33 +1,16 @@
-"""Penalised quasi-likelihood: the fixed point of a linear mixed model of the working response.
-
-The compiled iteration (`_iterate`) does nearly all the work. What it ends with is then handed, as
-cross-products of the last working response, to the linear mixed model's own search, which knows
-boundaries and saddles and gives the covariance; where that moves theta, both go round again.
-"""
+"""Penalised quasi-likelihood: the fixed point of a linear mixed model of the working response."""
 
 import math
-import time
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from .._errors import DataError, NotSupportedError
-from ..integrate import origin
-from ..model import Data, Model, Params
-from ._base import AbstractEstimator, Estimate, Options
-from ._coordinates import Start, find_start, stack
-from ._gaussian import Crossed, fit_crossed
-from ._iterate import SETTLED, Scale, iteration, product_structure
-from ._working_model import Place, is_correlated, log_power, working_model
+from ..model import Data, Model
+from ._base import Estimate
+from ._fixed_point import AbstractWorkingFit
 
-ROUNDS = 5
-TRIPS = 200  # of one round
-RHO = 0.2  # atanh of the correlation at the start; at 0 even gaps say nothing
-STILL = 1e-8  # of theta, in units of its effect: the search has not moved it
 NOTE = (
     "PQL maximises a Gaussian likelihood of its working response, which is no likelihood of the "
     "data; to compare models use method='laplace' or 'agq'"
@@ -38,7 +21,7 @@ def _scale(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-class PQL(AbstractEstimator):
+class PQL(AbstractWorkingFit):
     """Penalised quasi-likelihood (Breslow & Clayton 1993), as MASS's glmmPQL, at its fixed point.
 
     reml: estimate the variances of the working model by REML instead of maximum likelihood.
@@ -56,6 +39,9 @@ class PQL(AbstractEstimator):
     """
 
     name: ClassVar[str] = "pql"
+    lost: ClassVar[str] = (
+        "the linear predictor runs away, to where the mean has no variance (separation?)"
+    )
     reml: bool = eqx.field(static=True, default=False)
     scale: float | None = eqx.field(static=True, default=None, converter=_scale)
     precision: bool = eqx.field(static=True, default=False)
@@ -68,13 +54,22 @@ class PQL(AbstractEstimator):
             raise DataError(f"PQL's scale is a positive number, or None to estimate it: {value!r}")
 
     @property
+    def given_scale(self) -> float | None:
+        return self.scale
+
+    @property
+    def counts_rows(self) -> bool:
+        return self.precision
+
+    @property
     def label(self) -> str:
         return "penalised quasi-likelihood"
 
     def check(self, model: Model, data: Data) -> None:
         if model.curve is not None:
             raise NotSupportedError(
-                "PQL is for a linear predictor, not for a curve: use method='laplace' or 'agq'"
+                "PQL is for a linear predictor, not for a curve: use method='linearize', or "
+                "'laplace'"
             )
         if not model.family.scaled:
             raise NotSupportedError(
@@ -84,132 +79,5 @@ class PQL(AbstractEstimator):
         if any(t.predictor for t in model.terms) or any(k != 1 for k in model.columns[1:]):
             raise NotSupportedError("PQL has one residual scale: leave dispformula= out")
 
-    def fit(
-        self,
-        model: Model,
-        data: Data,
-        init: Params | None = None,
-        key: Any = None,
-        *,
-        options: Options = Options(),
-        start: Start | None = None,
-    ) -> Estimate:
-        """Fit; `init` overrides the starting values (its theta is absolute).
-
-        Raises `NotSupportedError` where the family is not a matter of two moments.
-        """
-        self.check(model, data)
-        began = time.perf_counter()
-        start = find_start(model, data) if start is None else start
-        search = _Search(self, model, data, start, start.params if init is None else init)
-        place, trips, rounds = search.first, 0, 0
-        while True:
-            place, products, change, count = search.iterate(place, options.max_evaluations - trips)
-            found, trips, rounds = search.finish(place, products), trips + count, rounds + 1
-            settled = change <= SETTLED and search.moved(place, found) <= STILL
-            stopped = not _told(options, trips, found)
-            lost = math.isinf(change) or not found.converged
-            spent = trips >= options.max_evaluations or rounds == ROUNDS
-            if settled or stopped or lost or spent:
-                break
-            place = search.resume(found, place.r)
-        seconds = {"search": time.perf_counter() - began}
-        said = _status(found, change, settled, stopped)
-        return replace(
-            search.translate(found, place.r), converged=said == "converged", status=said,
-            evaluations=trips + found.evaluations, iterations=trips, seconds=seconds,
-        )  # fmt: skip
-
-
-class _Search:
-    """The two halves of a round, and the way between the parameters of either."""
-
-    def __init__(self, how: PQL, model: Model, data: Data, start: Start, first: Params):
-        self.how, self.model, self.start, self.P = how, model, start, model.columns[0]
-        leaves, self.structure = jax.tree.flatten(data)
-        self.leaves, self.run = tuple(leaves), iteration(model, self.structure, how.reml)
-        weight = np.concatenate([np.ravel(b.weight) for b in data.buckets])
-        self.N = float((weight > 0).sum() if how.precision else weight.sum())
-        beta, theta, _ = (np.asarray(v, float) for v in (first.beta, first.theta, first.psi))
-        self.power = log_power(model)
-        self.sigma = how.scale or (math.exp(beta[-1] * self.power) if self.power else 1.0)
-        self.scale = Scale(
-            start.T[: self.P, : self.P], start.effect_sd / self.sigma,
-            np.array(self.N - self.P if how.reml else self.N), np.array(how.scale or 0.0),
-        )  # fmt: skip
-        u = origin(model, first, data, False).u if start.mode is None else start.mode.u
-        r = np.full(int(is_correlated(data)), RHO)
-        self.first = self._place(beta[: self.P], theta, u, self.sigma, r)
-
-    def _place(self, beta: np.ndarray, theta: np.ndarray, u: Any, sigma: float, r) -> Place:
-        return Place(beta, theta / sigma, tuple(sigma * jnp.asarray(v) for v in u), r)
-
-    def iterate(self, place: Place, most: int) -> tuple[Place, Any, float, int]:
-        """(where the iteration ends, cross-products there, its last change, trips)."""
-        out = self.run(self.leaves, place, self.scale, min(max(most, 1), TRIPS))
-        change, count = np.asarray(out[2])
-        beta, theta, u, r = out[0]
-        place = Place(np.asarray(beta), np.asarray(theta), u, np.asarray(r))
-        return place, out[1], float(change), int(count)
-
-    def finish(self, place: Place, products: tuple[Any, ...]) -> Estimate:
-        """The linear mixed model of the working response of a place, by its own search."""
-        return fit_crossed(
-            working_model(self.model),
-            Crossed(products, product_structure(self.structure), self.scale.T, place.beta),
-            self.how.reml, self.N, self.start, place.theta, self.sigma, Options(),
-            self.how.scale is not None,
-        )  # fmt: skip
-
-    def moved(self, place: Place, found: Estimate) -> float:
-        """How far that search took theta, in units of its effect."""
-        theta = self.resume(found, place.r).theta
-        return float(np.max(np.abs(theta - place.theta) / self.scale.unit, initial=0.0))
-
-    def resume(self, found: Estimate, r: np.ndarray) -> Place:
-        x, sigma = np.asarray(found.params.beta), float(np.exp(found.params.beta[-1]))
-        return self._place(x[:-1], np.asarray(found.params.theta), found.mode.u, sigma, r)
-
-    def translate(self, found: Estimate, r: np.ndarray) -> Estimate:
-        """From [beta, log sigma, theta] to the parameters of the model."""
-        x, cov, pinned, P = np.asarray(found.params.beta), found.cov, found.pinned, self.P
-        free = self.how.scale is None
-        details = {"df": np.array(float(P + self.model.num_theta + free + r.size))}
-        if r.size:
-            details["rho"] = np.tanh(r[0])
-        if self.power:
-            A = np.where(np.arange(len(cov)) == P, 1 / self.power, 1.0)
-            beta, cov = np.r_[x[:P], x[P] / self.power], cov * np.outer(A, A)
-        else:
-            sigma = math.exp(x[P])
-            se = sigma * math.sqrt(cov[P, P]) if free else math.nan
-            details |= {"scale": np.array(sigma), "scale_se": np.array(se)}
-            beta, pinned = x[:P], np.delete(pinned, P)
-            cov = np.delete(np.delete(cov, P, 0), P, 1)
-        params = Params(beta, found.params.theta, np.zeros(0))
-        return replace(
-            found, params=params, cov=cov, pinned=pinned, loglik=math.nan, loglik_note=NOTE,
-            details=details,
-        )  # fmt: skip
-
-
-def _told(options: Options, trips: int, found: Estimate) -> bool:
-    """Tell the caller where the iteration is; False if that raised, which means to stop."""
-    try:
-        if options.callback is not None:
-            options.callback(trips, math.nan, stack(found.params))
-    except Exception:
-        return False
-    return True
-
-
-def _status(found: Estimate, change: float, settled: bool, stopped: bool) -> str:
-    if stopped:
-        return "interrupted"
-    if not np.isfinite(found.loglik):
-        return "the working response is not finite at the starting values"
-    if math.isinf(change):
-        return "the linear predictor runs away, to where the mean has no variance (separation?)"
-    if not found.converged:
-        return found.status
-    return "converged" if settled else f"the iteration did not settle (last change {change:.1g})"
+    def conclude(self, found: Estimate) -> Estimate:
+        return replace(found, loglik=math.nan, loglik_note=NOTE)

@@ -1,4 +1,4 @@
-"""The linear mixed model behind penalised quasi-likelihood.
+"""The linear mixed model behind penalised quasi-likelihood, and behind linearised curves.
 
 At a predictor eta, with mean mu and unit variance V(mu), the working response and weights are
 
@@ -7,9 +7,19 @@ At a predictor eta, with mean mu and unit variance V(mu), the working response a
 and z ~ N(X beta + Z Lam u, sigma^2 / w), u ~ N(0, sigma^2 I), is a linear mixed model with Lam
 relative to sigma (Breslow & Clayton 1993, J. Am. Stat. Assoc. 88, section 2.3; Wolfinger &
 O'Connell 1993, J. Stat. Comput. Simul. 48). A binomial y is the proportion.
+
+A curve f puts eta = f(phi_1 .. phi_k) between predictors and mean. At phi0 it has slopes f_p, and
+to first order
+
+    eta(phi) = eta0 + sum_p f_p (phi_p - phi0_p) = o + sum_p f_p (X_p beta_p + Z_p Lam_p u),
+    o = eta0 - sum_p f_p (phi0_p - offset_p),
+
+the same linear mixed model with rows f_p X_p and f_p Z_p, and offset o (Lindstrom & Bates 1990,
+Biometrics 46, section 3.1).
 """
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,7 +30,7 @@ from jaxtyping import Array, Float
 
 from .._typing import AnyArray
 from ..families import AbstractFamily, Gaussian
-from ..model import Bucket, Data, Model, Params, predictor
+from ..model import Bucket, Data, Model, Params, family_phi, predictor
 from ..numeric import fast_jit
 from ._base import Estimate
 
@@ -40,15 +50,28 @@ class Place(NamedTuple):
 @lru_cache(maxsize=64)
 def working_model(model: Model) -> Model:
     """The Gaussian model on the same terms."""
-    return Model(Gaussian(), (model.columns[0], 1), model.terms)  # pyright: ignore[reportCallIssue]
+    terms = tuple(replace(t, predictor=0) for t in model.terms)
+    return Model(Gaussian(), (mean_columns(model), 1), terms)  # pyright: ignore[reportCallIssue]
 
 
-def predictors(model: Model, data: Data, at: Place) -> tuple[Float[Array, "u n"], ...]:
-    """eta of every bucket."""
-    others = jnp.zeros(model.num_beta - model.columns[0])
+def mean_columns(model: Model) -> int:
+    """How many coefficients the mean has."""
+    return sum(model.columns[: model.mean_predictors])
+
+
+def predictors(model: Model, data: Data, at: Place) -> list[tuple[Float[Array, "u n"], ...]]:
+    """phi of the mean, of every bucket."""
+    others = jnp.zeros(model.num_beta - mean_columns(model))
     params = Params(jnp.concatenate([at.beta, others]), at.theta, others[:0])
-    each = jax.vmap(lambda b, u: predictor(model, params, b, u)[0])
-    return tuple(each(b, u) for b, u in zip(data.buckets, at.u, strict=True))
+    each = jax.vmap(lambda b, u: predictor(model, params, b, u)[: model.mean_predictors])
+    return [each(b, u) for b, u in zip(data.buckets, at.u, strict=True)]
+
+
+def curve_values(model: Model, data: Data, at: Place) -> list[Float[Array, "u n"]]:
+    """eta of every bucket, from a curve or not."""
+    each = jax.vmap(lambda b, phi: family_phi(model, b, phi)[0])
+    pairs = zip(data.buckets, predictors(model, data, at), strict=True)
+    return [each(b, phi) for b, phi in pairs]
 
 
 def mean_and_slope(
@@ -67,20 +90,55 @@ def linearise(
     return eta + (share - mu) / slope, trials * slope**2 / family.unit_variance(eta)
 
 
-def working_bucket(model: Model, b: Bucket, eta: Float[Array, "u n"]) -> Bucket:
-    """The bucket with z and w at eta in place of y and weight; both 0 in rows without weight."""
+def tangent(
+    model: Model, b: Bucket, phi: tuple[Float[Array, "u n"], ...]
+) -> tuple[Float[Array, "u n"], tuple[Float[Array, "u n"], ...]]:
+    """(eta, its slopes f_p in the mean's predictors); rows do not interact."""
+
+    def eta(b: Bucket, phi: tuple[Array, ...]) -> Array:
+        return family_phi(model, b, phi)[0]
+
+    one, zero = jnp.ones_like(phi[0]), jnp.zeros_like(phi[0])
+    value, push = jax.linearize(lambda phi: jax.vmap(eta)(b, phi), phi)
+    k = len(phi)
+    return value, tuple(push(tuple(one if r == p else zero for r in range(k))) for p in range(k))
+
+
+def linear_rows(
+    model: Model, b: Bucket, phi: tuple[Float[Array, "u n"], ...]
+) -> tuple[Array, Array, tuple[Array, ...], Array]:
+    """(eta, X, Z, offset) of the predictor to first order in phi."""
+    if model.curve is None:
+        return phi[0], b.X[..., : model.columns[0]], b.Z, b.offset[..., 0]
+    eta, slopes = tangent(model, b, phi)
+    f = [jnp.where(b.weight > 0, s, 0.0) for s in slopes]
+    X = [b.X[..., model.column_slice(p)] * s[..., None] for p, s in enumerate(f)]
+    owned = [jnp.stack([f[p] for p in model.owner(g)], -1) for g in range(len(b.Z))]
+    Z = tuple(z * s for z, s in zip(b.Z, owned, strict=True))
+    moved = sum(s * (phi[p] - b.offset[..., p]) for p, s in enumerate(f))
+    return eta, jnp.concatenate(X, -1), Z, eta - moved
+
+
+def working_bucket(
+    model: Model, b: Bucket, phi: tuple[Float[Array, "u n"], ...]
+) -> tuple[Bucket, Float[Array, "u n"]]:
+    """(the bucket with z and w at phi in place of y and weight, eta).
+
+    z and w are 0 in rows without weight.
+    """
+    eta, X, Z, offset = linear_rows(model, b, phi)
     z, w = (jnp.where(b.weight > 0, v, 0.0) for v in linearise(model.family, b.y, eta))
     one = jnp.ones_like(b.weight)[..., None]
-    X = jnp.concatenate([b.X[..., : model.columns[0]], one], -1)
-    offset = jnp.concatenate([b.offset[..., :1], 0.0 * one], -1)
-    return Bucket(z, X, b.Z, b.level, offset, b.weight * w, b.covariates, b.sizes)
+    X, offset = jnp.concatenate([X, one], -1), jnp.stack([offset, 0.0 * b.weight], -1)
+    covariates = b.covariates if model.curve is None else None
+    return Bucket(z, X, Z, b.level, offset, b.weight * w, covariates, b.sizes), eta
 
 
 def working_data(model: Model, data: Data, at: Place) -> tuple[Data, tuple[Array, ...]]:
     """(data of the linear mixed model, eta) at a place."""
-    eta = predictors(model, data, at)
-    pairs = zip(data.buckets, eta, strict=True)
-    return Data(tuple(working_bucket(model, b, e) for b, e in pairs)), eta
+    pairs = zip(data.buckets, predictors(model, data, at), strict=True)
+    found = [working_bucket(model, b, phi) for b, phi in pairs]
+    return Data(tuple(b for b, _ in found)), tuple(eta for _, eta in found)
 
 
 def is_correlated(data: Data) -> bool:
@@ -138,7 +196,7 @@ def log_power(model: Model) -> float:
 
 def working_jacobian(model: Model) -> Float[np.ndarray, "W K"]:
     """d [beta, log sigma, theta] / d [the model's own parameters]."""
-    P, c = model.columns[0], log_power(model)
+    P, c = mean_columns(model), log_power(model)
     J = np.eye(P + 1 + model.num_theta)
     J[P, P] = c
     return J if c else np.delete(J, P, 1)
@@ -148,7 +206,7 @@ def working_jacobian(model: Model) -> Float[np.ndarray, "W K"]:
 def _linearised(model: Model, structure: Any):
     def run(leaves, at: Place) -> Data:
         work, _ = working_data(model, jax.tree.unflatten(structure, leaves), at)
-        return whitened(work, model.columns[0], at.r)[0]
+        return whitened(work, mean_columns(model), at.r)[0]
 
     return fast_jit(run)
 
@@ -159,7 +217,7 @@ def working_fit(model: Model, data: Data, found: Estimate) -> tuple[Model, Data,
     Its spherical effects are the estimate's own.
     """
     leaves, structure = jax.tree.flatten(data)
-    P, power = model.columns[0], log_power(model)
+    P, power = mean_columns(model), log_power(model)
     beta, theta = np.asarray(found.params.beta), np.asarray(found.params.theta)
     r = np.arctanh(np.atleast_1d(found.details.get("rho", np.zeros(0))))
     at = Place(beta[:P], theta, tuple(map(jnp.asarray, found.mode.u)), r)

@@ -23,6 +23,7 @@ METHODS = {
     "laplace": "Laplace",
     "importance": "importance sampling",
     "pql": "PQL",
+    "linearize": "linearised",
     "mcem": "MCEM",
     "saem": "SAEM",
     "gee": "GEE",

@@ -9,16 +9,24 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 
 from .._errors import DataError, NotSupportedError
 from ..design import Design
-from ..estimate import MCEM, PQL, SAEM, AbstractEstimator, LinearMixed, MaximumLikelihood
+from ..estimate import (
+    MCEM,
+    PQL,
+    SAEM,
+    AbstractEstimator,
+    Linearize,
+    LinearMixed,
+    MaximumLikelihood,
+)
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AGQ, FOCE, AbstractIntegrator, Importance, Laplace
 
 Method: TypeAlias = AbstractIntegrator | AbstractEstimator
 
 METHODS: dict[str, type] = {
-    method.name: method for method in (Laplace, AGQ, Importance, MCEM, SAEM, PQL, FOCE)
+    method.name: method for method in (Laplace, AGQ, Importance, MCEM, SAEM, PQL, FOCE, Linearize)
 }
-LATER = ("linearize", "nuts")
+LATER = ("nuts",)
 
 
 def resolve_method(method: Any, nodes: int | None, reml: bool) -> Method:
@@ -73,10 +81,10 @@ def estimator_for(
 
     curved: is the mean a curve of several predictors?
     """
-    if curved and getattr(method, "reml", False):
+    if curved and getattr(method, "reml", False) and not isinstance(method, Linearize):
         raise NotSupportedError(
             "reml=True integrates the coefficients of a linear predictor, and those of a curve are "
-            "not linear: use reml=False"
+            "not linear: use reml=False, or method='linearize'"
         )
     linear, precision = (
         not curved and is_linear(family, dispformula, method),

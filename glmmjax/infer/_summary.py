@@ -113,6 +113,8 @@ def _likelihood(fit: "Fit") -> str:
 
 
 def _caution(fit: "Fit") -> tuple[str, ...]:
+    if fit.settings.estimator.remark:
+        return (fit.settings.estimator.remark,)
     if fit.method != "pql" or fit.family.support not in ("binomial", "count"):
         return ()
     return (

@@ -12,6 +12,7 @@ only. The mode's derivative is du/dx = -H^-1 d(grad f)/dx, f minus the joint log
 
 A PQL fit is the fit of a linear mixed model to its working response, so H and du/dx are those of
 that model, the working response held: the residual scale and the expected curvature enter so.
+The same goes for a linearised curve, whose slopes are held.
 """
 
 from functools import lru_cache
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..estimate import PQL, stack, working_fit, working_jacobian
+from ..estimate import AbstractWorkingFit, stack, working_fit, working_jacobian
 from ..integrate._system import Point, evaluate, lay_out_all, solve, system
 from ..model import Model, Params, factors, joint, split
 from ..numeric import fast_jit, selected_inverse
@@ -102,7 +103,7 @@ _SLOPES: "WeakKeyDictionary[Fit, list[np.ndarray]]" = WeakKeyDictionary()
 def _run(fit: "Fit", which: int) -> Any:
     model, data, x = fit.model, fit.data, stack(fit.estimate.params)
     with double_precision():
-        if isinstance(fit.settings.estimator, PQL):
+        if isinstance(fit.settings.estimator, AbstractWorkingFit):
             model, data, x = working_fit(model, data, fit.estimate)
         leaves, structure = jax.tree.flatten(data)
         u = tuple(jnp.asarray(v) for v in fit.estimate.mode.u)
@@ -127,8 +128,9 @@ def spread_of(fit: "Fit") -> Spread:
 def mode_slopes(fit: "Fit") -> list[Float[np.ndarray, "l q K"]]:
     """db/dx of every level, group by group, x the K stacked parameters; 0 for one without rows."""
     if fit not in _SLOPES:
-        out, pql = _run(fit, 1), isinstance(fit.settings.estimator, PQL)
-        J = working_jacobian(fit.model) if pql else np.eye(len(fit.estimate.cov))
+        out = _run(fit, 1)
+        working = isinstance(fit.settings.estimator, AbstractWorkingFit)
+        J = working_jacobian(fit.model) if working else np.eye(len(fit.estimate.cov))
         _SLOPES[fit] = [
             fit.slots.to_levels([np.moveaxis(bucket[g], 0, -1) @ J for bucket in out], g)
             for g in range(len(fit.slots.groups))
