@@ -85,8 +85,8 @@ class AbstractWorkingFit(AbstractEstimator):
         seconds = {"search": time.perf_counter() - began}
         said = self._status(found, change, settled, stopped)
         return replace(
-            self.conclude(search.translate(found, place.r)), status=said,
-            converged=said == "converged", evaluations=trips + found.evaluations,
+            self.conclude(search.translate(found, place.r)),
+            converged=said == "converged", status=said, evaluations=trips + found.evaluations,
             iterations=trips, seconds=seconds,
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ from helpers.reference import table
 import glmmjax as gj
 from glmmjax import families
 from glmmjax.estimate import PQL, Options
-from glmmjax.estimate._working_model import Place, predictors
+from glmmjax.estimate._working_model import Place, curve_values
 from glmmjax.infer._fit import double_precision
 from glmmjax.infer._uncertainty import mode_slopes
 from glmmjax.model import Params
@@ -247,7 +247,7 @@ def test_fixed_point_solves_the_dense_equations(kind, how):
     else:
         sigma = float(e.details["scale"])
     place = Place(e.params.beta[:P], e.params.theta, e.mode.u, np.zeros(0))
-    eta = slots.to_rows([np.asarray(v) for v in predictors(model, data, place)], len(case.y))
+    eta = slots.to_rows([np.asarray(v) for v in curve_values(model, data, place)], len(case.y))
     nu = N - P if how.reml else N
     beta, fit, s, slope, cov = Dense(case, eta).solve(
         e.params.theta / sigma, nu, how.reml, how.scale
