@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
+from ..curves import AbstractCurve
 from ..model import Bucket, Data, Model, Params
 
 ROWS = ("y", "X", "offset", "weight")
@@ -73,8 +75,15 @@ def curved_mean(
         jnp.asarray(o + Xp @ beta[model.column_slice(p)])
         for p, (Xp, o) in enumerate(zip(X, offset, strict=True))
     )
-    one, zero = jnp.ones_like(phi[0]), jnp.zeros_like(phi[0])
-    inputs = tuple(map(jnp.asarray, x))
-    at, push = jax.linearize(lambda *phi: curve(phi, inputs), *phi)
-    slopes = [push(*(one if r == p else zero for r in range(k))) for p in range(k)]
-    return Mean(beta, np.stack(slopes, 1), z - np.asarray(at))
+    eta, slopes = curve_slopes(curve, phi, tuple(map(jnp.asarray, x)))
+    return Mean(beta, slopes, z - eta)
+
+
+def curve_slopes(
+    curve: AbstractCurve, phi: tuple[Array, ...], x: tuple[Array, ...]
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n k"]]:
+    """(f(phi; x), df/dphi) of the rows. Rows do not interact, so a tangent of ones has them all."""
+    one, zero, k = jnp.ones_like(phi[0]), jnp.zeros_like(phi[0]), len(phi)
+    eta, push = jax.linearize(lambda *v: curve(v, x), *phi)
+    slopes = [np.asarray(push(*(one if r == p else zero for r in range(k)))) for p in range(k)]
+    return np.asarray(eta), np.stack(slopes, 1)

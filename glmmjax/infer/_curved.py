@@ -5,12 +5,12 @@ eta = f(phi_1 .. phi_k; x),     Cov(eta, ...) = J Cov(phi_1 .. phi_k, ...) J',  
 
 from typing import TYPE_CHECKING
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from .._errors import NotSupportedError
+from ..estimate import curve_slopes
 from ._fit import double_precision
 
 if TYPE_CHECKING:
@@ -40,15 +40,12 @@ def through_curve(
     with double_precision():
         x = tuple(map(jnp.asarray, rows.covariates))
         at = tuple(map(jnp.asarray, phi[:k]))
-        one, zero = jnp.ones_like(at[0]), jnp.zeros_like(at[0])
-        _, push = jax.linearize(lambda *v: curve(v, x), *at)
-        slopes = [push(*(one if r == p else zero for r in range(k))) for p in range(k)]
-        slopes = np.stack([np.asarray(s) for s in slopes], 1)
+        eta, slopes = curve_slopes(curve, at, x)
     n, rest = V.shape[0], V.shape[1] - k
     J = np.zeros((n, 1 + rest, k + rest))
     J[:, 0, :k] = slopes
     J[:, 1:, k:] = np.eye(rest)
-    return family_phi(fit, rows, phi), np.einsum("nrp,npq,nsq->nrs", J, V, J)
+    return (eta, *phi[k:]), np.einsum("nrp,npq,nsq->nrs", J, V, J)
 
 
 def refuse_curve(fit: "Fit", what: str) -> None:
