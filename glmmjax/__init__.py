@@ -16,6 +16,7 @@ _HOME = {
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
+    "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
     "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
@@ -23,7 +24,7 @@ _HOME = {
     "NotSupportedError": "_errors", "PrecisionError": "_errors", "PrecisionWarning": "_errors",
     "SeparationWarning": "_errors", "SingularFitWarning": "_errors",
 }  # fmt: skip
-_MODULES = ("curves", "datasets", "families")
+_MODULES = ("curves", "datasets", "families", "priors")
 
 __all__ = sorted([*_HOME, *_MODULES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from . import curves as curves
     from . import datasets as datasets
     from . import families as families
+    from . import priors as priors
     from ._cache import use_cache as use_cache
     from ._errors import ApproximationWarning as ApproximationWarning
     from ._errors import ConvergenceWarning as ConvergenceWarning
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from .api import build as build
     from .api import glmm as glmm
     from .api import lmm as lmm
+    from .bayesian import bayes as bayes
     from .estimate import MCEM as MCEM
     from .estimate import PQL as PQL
     from .estimate import SAEM as SAEM
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
     from .infer._anova import anova as anova
     from .infer._compare import compare as compare
     from .infer._gee import GEEFit as GEEFit
+    from .infer._posterior_fit import PosteriorFit as PosteriorFit
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
     from .integrate import FOCE as FOCE

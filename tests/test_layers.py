@@ -10,12 +10,12 @@ PACKAGE = ROOT / "glmmjax"
 
 # What the façade and the command line may use stands at the top; what everybody may use at -1.
 LAYERS = {
-    6: "__init__ __main__ api nonlinear estimating cli plots datasets",
+    6: "__init__ __main__ api nonlinear bayesian estimating cli plots datasets",
     5: "infer batch shard",
     4: "estimate",
     3: "integrate",
     2: "model design formula",
-    1: "families covariance curves",
+    1: "families covariance curves priors",
     0: "numeric",
     -1: "_cache _errors _typing",
 }
@@ -28,8 +28,9 @@ FORBIDDEN = {
     "families": {"covariance", "curves"},
     "covariance": {"families", "curves"},
     "curves": {"families", "covariance"},
+    "priors": {"families", "covariance", "curves"},
 }
-HEAVY = "matplotlib arviz arviz_base numpyro optax pandas polars formulaic narwhals scipy.stats"
+HEAVY = "matplotlib arviz arviz_base arviz_stats xarray numpyro optax pandas polars formulaic narwhals scipy.stats"
 
 
 def part_of(path: Path) -> str:

@@ -1,0 +1,199 @@
+"""From a design to a `PosteriorFit`: name the priors, find the mode, sample, put the draws in order.
+
+Everything that can be refused is refused before anything is compiled.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from .._errors import DataError, NotSupportedError
+from ..design import Design
+from ..design._buckets import pack
+from ..estimate import (
+    NUTS,
+    Inputs,
+    Space,
+    Start,
+    Target,
+    effects_given,
+    find_posterior_mode,
+    find_start,
+    first_coordinates,
+    restrict,
+    sample,
+)
+from ..families import AbstractFamily
+from ..integrate import AbstractIntegrator, Laplace
+from ..model import Data, Model
+from ._engine import device_data, starting_values
+from ._fit import double_precision
+from ._posterior_draws import arrange
+from ._prior_names import name_priors
+
+if TYPE_CHECKING:
+    from ._posterior_fit import PosteriorFit
+
+FEWEST_WARMUP, FEWEST_DRAWS = 20, 4
+
+
+@dataclass(frozen=True)
+class BayesSettings:
+    """How the posterior was asked for."""
+
+    formula: str
+    family: AbstractFamily
+    ziformula: str | None
+    dispformula: str | None
+    nuts: NUTS
+    marginal: AbstractIntegrator | None
+    whiten: bool
+    seed: int
+    weights_kind: str = "frequency"
+
+    @property
+    def label(self) -> str:
+        """The method in words."""
+        if self.marginal is None:
+            return "NUTS on coefficients and random effects"
+        return f"NUTS with the random effects integrated out ({self.marginal.label})"
+
+
+def resolve_marginal(marginal: Any) -> AbstractIntegrator | None:
+    """What `marginal=` means. Raises DataError for anything but a bool or an integrator."""
+    if isinstance(marginal, bool):
+        return Laplace() if marginal else None
+    if not isinstance(marginal, AbstractIntegrator) or getattr(marginal, "reml", False):
+        raise DataError(
+            "marginal= is False, True (Laplace), or an integrator without reml such as gj.AGQ(15), "
+            f"not {marginal!r}"
+        )
+    return marginal
+
+
+def resolve_nuts(chains: Any, draws: Any, warmup: Any, accept: Any, depth: Any) -> NUTS:
+    """NUTS's settings. Raises DataError for a number that makes no sense."""
+    least = {"chains": 1, "draws": FEWEST_DRAWS, "warmup": FEWEST_WARMUP, "max_depth": 1}
+    given = {"chains": chains, "draws": draws, "warmup": warmup, "max_depth": depth}
+    for name, value in given.items():
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < least[name]:
+            raise DataError(f"{name} is a whole number from {least[name]}, not {value!r}")
+    if isinstance(accept, bool) or not isinstance(accept, int | float) or not 0 < accept < 1:
+        raise DataError(f"target_accept is a number between 0 and 1, not {accept!r}")
+    return NUTS(int(chains), int(draws), int(warmup), float(accept), int(depth))
+
+
+def with_precision(design: Design, family: AbstractFamily) -> Design:
+    """Precision weights, which divide the variance, as an offset of the log dispersion."""
+    if design.weights_kind != "precision":
+        return design
+    at = [p.name for p in design.predictors].index("disp") if family.name == "gaussian" else None
+    if at is None or (design.weight <= 0).any():
+        raise NotSupportedError(
+            "weights_kind='precision' in bayes() is for a Gaussian response and positive weights; "
+            "use frequency weights or dispformula="
+        )
+    disp = design.predictors[at]
+    moved = dataclasses.replace(disp, offset=disp.offset - 0.5 * np.log(design.weight))
+    predictors = (*design.predictors[:at], moved, *design.predictors[at + 1 :])
+    ones = np.ones_like(design.weight)
+    return dataclasses.replace(
+        design, predictors=predictors, weight=ones, weights_kind="frequency"
+    )
+
+
+def lone_dispersion(model: Model, design: Design, dispformula: str | None) -> int | None:
+    """The coefficient that is the model's one dispersion; None if it is modelled or there is none."""
+    names = [p.name for p in design.predictors]
+    if dispformula is not None or "disp" not in names:
+        return None
+    return model.column_slice(names.index("disp")).start
+
+
+def sample_design(
+    design: Design,
+    settings: BayesSettings,
+    priors: Any,
+    *,
+    start: dict[str, float] | None = None,
+    report: Callable[[int, int], None] | None = None,
+    seconds: dict[str, float] | None = None,
+) -> "PosteriorFit":
+    """Sample the posterior of a design.
+
+    Raises DataError for priors that do not fit the model, NotSupportedError where the family has no
+    density, the integrator does not apply, or the density is finite nowhere near the start.
+    """
+    from ._posterior_fit import PosteriorFit
+
+    family, clock = settings.family, dict(seconds or {})
+    if not family.has_density:
+        raise NotSupportedError(
+            f"the {family.name} family has a variance but no likelihood, so there is no posterior: "
+            "use a family with a density"
+        )
+    design = with_precision(design, family)
+    model, data, slots = pack(design, family)
+    if settings.marginal is not None:
+        settings.marginal.check(model, data)
+    with double_precision():
+        data = device_data(data)
+        space = Space(model, lone_dispersion(model, design, settings.dispformula))
+        first = _start(design, model, data, start)
+        named = name_priors(design, family, space, np.asarray(first.params.beta), priors)
+        inputs = restrict(data, named.stacked, first_coordinates(space, first))
+        began = time.perf_counter()
+        inputs, notes = _whitened(space, inputs, settings)
+        clock["mode"] = time.perf_counter() - began
+        began, key = time.perf_counter(), jax.random.key(settings.seed)
+        target = Target(space, settings.marginal)
+        draws, step_size = sample(target, inputs, settings.nuts, key, report=report)
+        clock["sample"] = time.perf_counter() - began
+        log_weight = None
+        if settings.marginal is not None:
+            began = time.perf_counter()
+            draws, log_weight = _with_effects(target, inputs, draws, key)
+            clock["effects"] = time.perf_counter() - began
+        tree = arrange(design, slots, space, data, draws, log_weight, step_size)
+    return PosteriorFit(settings, design, space, slots, data, named, tree, notes, clock)
+
+
+def _start(design: Design, model: Model, data: Data, given: dict[str, float] | None) -> Start:
+    if given is None:
+        return find_start(model, data)
+    params = starting_values(design, model, data, given)
+    found = find_start(model, data, params)
+    return found if params is None else dataclasses.replace(found, params=params)
+
+
+def _whitened(
+    space: Space, inputs: Inputs, settings: BayesSettings
+) -> tuple[Inputs, tuple[str, ...]]:
+    """The inputs in coordinates of the mode, and notes on what did not work."""
+    if not settings.whiten:
+        return inputs, ()
+    mode = find_posterior_mode(space, inputs)
+    if mode is None:
+        note = (
+            "the search for the posterior's mode failed, so that sampling was not whitened: "
+            "it started from the starting values, in the plain non-centred form"
+        )
+        return inputs, (note,)
+    notes = () if mode.converged else ("the search for the posterior's mode did not converge",)
+    return restrict(inputs.data, inputs.priors, mode.whitening), notes
+
+
+def _with_effects(target: Target, inputs: Inputs, draws: Any, key: Any) -> tuple[Any, np.ndarray]:
+    """Draws of the effects added, and the log importance ratios (chains, draws)."""
+    chains, n = draws.log_prob.shape
+    flat = draws.q.reshape(chains * n, -1)
+    own = jax.random.fold_in(key, 1)
+    u, log_w = effects_given(target, inputs, flat, draws.log_prob.ravel(), own)
+    shaped = tuple(v.reshape(chains, n, *v.shape[1:]) for v in u)
+    return draws._replace(u=shaped), log_w.reshape(chains, n)

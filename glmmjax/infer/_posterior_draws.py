@@ -1,0 +1,192 @@
+"""Draws of free numbers and spherical effects, as named variables of an xarray DataTree.
+
+Variables of the group `posterior`, each over (chain, draw): `b` (coef), `dispersion`, and for every
+grouping factor g `sd_<g>` (effect_<g>), `cor_<g>` (effect_<g>, other_<g>) where effects correlate,
+and the effects b = Lam u themselves, `r_<g>` (level_<g>, effect_<g>). Dimensions carry the
+factor's name, because two factors have other levels and effects. The group `unconstrained` keeps q,
+from which everything but the effects can be made again.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ..design import Design
+from ..design._buckets import Slots
+from ..estimate import Draws, Space, constrain
+from ..model import Data, factors
+from ..numeric import fast_jit
+from ._fit import double_precision
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Described(NamedTuple):
+    """What draws of q mean, over (n draws, ...); Lam and correlation matrices by group."""
+
+    beta: Float[np.ndarray, "n P"]
+    dispersion: Float[np.ndarray, "n"] | None
+    sd: tuple[Float[np.ndarray, "n q"], ...]
+    Lam: tuple[Float[np.ndarray, "n q q"], ...]
+
+
+@lru_cache(maxsize=32)
+def _program(space: Space):
+    import jax
+
+    def one(q):
+        at = constrain(space, q)
+        own = at.values[0 if space.dispersion is None else space.dispersion]
+        return at.params.beta, own, factors(space.model, at.params.theta)
+
+    return fast_jit(jax.vmap(one))
+
+
+def describe(space: Space, q: Float[np.ndarray, "n p"]) -> Described:
+    """Coefficients, dispersion and factors of every draw of q."""
+    with double_precision():
+        beta, own, Lam = _program(space)(np.asarray(q, float))
+    Lam = tuple(np.asarray(L) for L in Lam) if space.model.terms else ()
+    sd = tuple(np.sqrt((L**2).sum(-1)) for L in Lam)
+    return Described(
+        np.asarray(beta), None if space.dispersion is None else np.asarray(own), sd, Lam
+    )
+
+
+def effect_names(design: Design, slots: Slots) -> list[list[str]]:
+    """Names of every group's effects; those of another predictor carry its prefix."""
+    out = []
+    for group in slots.groups:
+        names = []
+        for t in group.terms:
+            term = design.terms[t]
+            prefix = "" if term.component == "cond" else f"{term.component}:"
+            names += [prefix + effect for effect in term.effects]
+        out.append(names)
+    return out
+
+
+def correlated_groups(design: Design, slots: Slots) -> list[bool]:
+    """Does some term of the group have correlations?"""
+    return [
+        any(design.terms[t].structure != "diag" and len(design.terms[t].effects) > 1
+            for t in g.terms)
+        for g in slots.groups
+    ]  # fmt: skip
+
+
+def shown_coefficients(design: Design, space: Space) -> tuple[list[str], np.ndarray]:
+    """(names, places in beta) of all coefficients but the lone dispersion."""
+    names = [label for p in design.predictors for label in p.labels]
+    keep = np.array([k for k in range(len(names)) if k != space.dispersion], int)
+    return [names[k] for k in keep], keep
+
+
+def level_effects(
+    space: Space, slots: Slots, data: Data, u: tuple[Any, ...], Lam: tuple[Any, ...]
+) -> list[Float[np.ndarray, "l q n"]]:
+    """b of every level, group by group; u is (n, units, effects) by bucket."""
+    out = []
+    for g, L in enumerate(Lam):
+        parts = []
+        for bucket, v in zip(data.buckets, u, strict=True):
+            width = [J * space.model.width(h) for h, J in enumerate(bucket.sizes)]
+            at = slice(sum(width[:g]), sum(width[: g + 1]))
+            block = v[:, :, at].reshape(*v.shape[:2], bucket.sizes[g], L.shape[-1])
+            parts.append(np.moveaxis(np.einsum("nujk,nlk->nujl", block, L), 0, -1))
+        out.append(slots.to_levels(parts, g))
+    return out
+
+
+def arrange(
+    design: Design,
+    slots: Slots,
+    space: Space,
+    data: Data,
+    draws: Draws,
+    log_weight: np.ndarray | None,
+    step_size: np.ndarray,
+) -> "xr.DataTree":
+    """The tree with groups posterior, sample_stats, unconstrained and observed_data."""
+    import xarray as xr
+
+    chains, n = draws.log_prob.shape
+    flat = lambda v: v.reshape(chains * n, *v.shape[2:])  # noqa: E731
+    found = describe(space, flat(draws.q))
+    effects = level_effects(space, slots, data, tuple(map(flat, draws.u)), found.Lam)
+    stats = {
+        "lp": draws.log_prob, "energy": draws.energy, "diverging": draws.diverging,
+        "n_steps": draws.steps, "acceptance_rate": draws.accept,
+        "step_size": np.repeat(step_size[:, None], n, 1),
+    }  # fmt: skip
+    if log_weight is not None:
+        stats["log_weight"] = log_weight
+    index = {"chain": np.arange(chains), "draw": np.arange(n)}
+    over = ("chain", "draw")
+    y = design.y
+    observed = {"y": (("obs", "part"), y)} if y.ndim == 2 else {"y": ("obs", y)}
+    groups = {
+        "posterior": _posterior(design, slots, space, found, effects, (chains, n), index),
+        "sample_stats": xr.Dataset({k: (over, v) for k, v in stats.items()}, index),
+        "unconstrained": xr.Dataset({"q": ((*over, "free"), draws.q)}, index),
+        "observed_data": xr.Dataset(observed, {"obs": np.asarray(design.rows)}),
+    }
+    return xr.DataTree.from_dict(groups)
+
+
+def _posterior(
+    design: Design,
+    slots: Slots,
+    space: Space,
+    found: Described,
+    effects: list[np.ndarray],
+    shape: tuple[int, int],
+    index: dict[str, Any],
+) -> Any:
+    import xarray as xr
+
+    over = ("chain", "draw")
+    names, keep = shown_coefficients(design, space)
+    shaped = lambda v: v.reshape(*shape, *v.shape[1:])  # noqa: E731
+    variables: dict[str, Any] = {"b": ((*over, "coef"), shaped(found.beta[:, keep]))}
+    coords: dict[str, Any] = {**index, "coef": names}
+    if found.dispersion is not None:
+        variables["dispersion"] = (over, shaped(found.dispersion))
+    own, correlated = effect_names(design, slots), correlated_groups(design, slots)
+    for g, group in enumerate(slots.groups):
+        level, effect, other = (f"{d}_{group.name}" for d in ("level", "effect", "other"))
+        coords[level] = list(design.terms[group.terms[0]].levels)
+        coords[effect] = own[g]
+        variables[f"sd_{group.name}"] = ((*over, effect), shaped(found.sd[g]))
+        if correlated[g]:
+            unit = found.Lam[g] / found.sd[g][..., None]
+            coords[other] = own[g]
+            cor = np.einsum("nik,njk->nij", unit, unit)
+            variables[f"cor_{group.name}"] = ((*over, effect, other), shaped(cor))
+        r = shaped(np.moveaxis(effects[g], -1, 0))
+        variables[f"r_{group.name}"] = ((*over, level, effect), r)
+    return xr.Dataset(variables, coords)
+
+
+def resample(tree: "xr.DataTree", rng: np.random.Generator) -> "xr.DataTree":
+    """Draws of each chain chosen anew with probability proportional to e^log_weight."""
+    import xarray as xr
+
+    log_w = tree["sample_stats"]["log_weight"].values  # pyright: ignore
+    n = log_w.shape[1]
+    w = np.exp(log_w - log_w.max(1, keepdims=True))
+    picks = np.stack([rng.choice(n, n, p=own / own.sum()) for own in w])
+    at = xr.DataArray(picks, dims=("chain", "draw"))
+    groups = {}
+    for name, node in tree.children.items():
+        data = node.to_dataset()
+        if "draw" in data.dims:
+            chain = xr.DataArray(np.arange(len(picks)), dims="chain")
+            chosen = data.drop_vars("draw").isel(chain=chain, draw=at)
+            data = chosen.assign_coords(draw=np.arange(n))
+        groups[name] = data
+    groups["sample_stats"] = groups["sample_stats"].drop_vars("log_weight")
+    return xr.DataTree.from_dict(groups)

@@ -1,0 +1,288 @@
+"""Rows under every draw: predictions, new responses, log densities.
+
+    phi_p = offset_p + X_p beta_p + sum_g z_gp' b_g[level],     one (draws, n) array a predictor
+
+in chunks of draws, so that no more than `BUDGET` numbers are held at once.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from .._errors import DataError, NotSupportedError
+from ._draws import draw
+from ._fit import double_precision, whole_seed
+from ._posterior_draws import Described
+from ._predict import KINDS
+from ._rows import NEW_LEVELS, PredictionRows, _labels, fitted_rows, new_rows
+from ._rowwise import rowwise
+from ._tables import quantile
+
+if TYPE_CHECKING:
+    from ._posterior_fit import PosteriorFit
+
+BUDGET = 2_000_000
+EFFECTS = ("conditional", "fixed")
+Phi = tuple[Float[np.ndarray, "k n"], ...]
+
+
+def predict(
+    fit: "PosteriorFit",
+    newdata: Any = None,
+    effects: str = "conditional",
+    kind: str = "response",
+    new_levels: str = "error",
+    interval: float | None = None,
+    draws: bool = False,
+    seed: int = 0,
+) -> Any:
+    """Posterior means of each row's mean, for the rows used or for new data, in their order.
+
+    effects : "conditional" with the random effects, "fixed" without.
+    kind : "response", the mean of the response (binomial: the probability); "link", the linear
+        predictor of the conditional mean.
+    new_levels : what an unseen level of a grouping factor does: "error" (DataError), "population"
+        (effect 0), or "sample": effects drawn from N(0, Sigma) of each draw.
+    interval : a level such as 0.9 gives a DataFrame with columns predict, lower and upper, the
+        equal-tailed interval of the mean (not of a new observation: see `posterior_predictive`).
+    draws : return the draws themselves, (chains * draws, n).
+    """
+    _check(effects, kind, new_levels)
+    if interval is not None:
+        quantile(interval)
+    rows, b_new = _rows(fit, newdata, effects, new_levels, whole_seed(seed))
+    parts = [_means(fit, phi, kind) for _, phi in _chunks(fit, rows, effects, b_new)]
+    value = np.concatenate(parts)
+    if draws:
+        return value
+    if interval is None:
+        return value.mean(0)
+    import pandas as pd
+
+    tails = ((1 - interval) / 2, (1 + interval) / 2)
+    lower, upper = np.quantile(value, tails, axis=0)
+    return pd.DataFrame({"predict": value.mean(0), "lower": lower, "upper": upper})
+
+
+def posterior_predictive(
+    fit: "PosteriorFit",
+    newdata: Any = None,
+    effects: str = "conditional",
+    new_levels: str = "sample",
+    seed: int = 0,
+) -> Float[np.ndarray, "draws n"]:
+    """A new response for every row and draw (binomial: successes out of the row's trials)."""
+    _check(effects, "response", new_levels)
+    seed = whole_seed(seed)
+    rows, b_new = _rows(fit, newdata, effects, new_levels, seed)
+    y = fit.design.y
+    if newdata is not None:
+        recipe = fit.design.recipe
+        y = recipe.apply(newdata, need_response=y.ndim == 2, random=False).y if y.ndim == 2 else y
+    out = []
+    for k, (_, phi) in enumerate(_chunks(fit, rows, effects, b_new)):
+        out.append(_responses(fit, phi, y, (seed, k)))
+    return np.concatenate(out)
+
+
+def log_likelihood(fit: "PosteriorFit") -> Float[np.ndarray, "c d n"]:
+    """Log density of every row used under every draw, times its frequency weight."""
+    rows, y, weight = fitted_rows(_any(fit)), fit.design.y, fit.design.weight
+    parts = []
+    for _, phi in _chunks(fit, rows, "conditional", None):
+        k, n = phi[0].shape
+        tiled = np.tile(y, (k, *(1 for _ in y.shape[1:])))
+        value = rowwise(fit.family, "log_prob", _flat(phi), np.zeros(0), tiled)
+        parts.append(value.reshape(k, n) * weight)
+    return np.concatenate(parts).reshape(*fit.shape, -1)
+
+
+def prior_predictive(
+    fit: "PosteriorFit", n: int = 500, seed: int = 0
+) -> Float[np.ndarray, "n rows"]:
+    """Responses for the rows used, parameters and random effects drawn from the priors.
+
+    Raises NotSupportedError if some prior is flat.
+    """
+    import jax
+
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise DataError(f"prior_predictive: n is a whole number from 1, not {n!r}")
+    seed = whole_seed(seed)
+    with double_precision():
+        values, factors = _prior_draws(fit, int(n), jax.random.key(seed))
+    found = _from_values(fit, values, factors)
+    rng = np.random.default_rng([seed, 2])
+    b = [
+        np.einsum("nij,nlj->nli", L, rng.standard_normal((n, g.num_levels, L.shape[-1])))
+        for L, g in zip(found.Lam, fit.slots.groups, strict=True)
+    ]
+    rows, out = fitted_rows(_any(fit)), []
+    for k, at in enumerate(_slices(n, rows.n)):
+        phi = _family_phi(fit, rows, _predictors(fit, rows, found.beta[at], [v[at] for v in b]))
+        out.append(_responses(fit, phi, fit.design.y, (seed, k)))
+    return np.concatenate(out)
+
+
+# ---- draws of the parameters ----------------------------------------------------------------
+
+
+def _prior_draws(fit: "PosteriorFit", n: int, key: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+    """(values of `_constrain`, factors of the correlated terms), n of each."""
+    import jax
+
+    space, cut = fit.space, fit.space.model.num_beta + fit.space.num_sd
+    keys = iter(jax.random.split(key, len(fit.priors.priors)))
+    columns = [np.asarray(p.sample(next(keys), (n,))) for p in fit.priors.priors[:cut]]
+    sizes = [space.model.terms[t].q for t in space.correlated]
+    later = zip(fit.priors.priors[cut:], sizes, strict=True)
+    factors = [np.asarray(p.sample(next(keys), (n, q, q))) for p, q in later]
+    return np.stack(columns, 1), factors
+
+
+def _from_values(
+    fit: "PosteriorFit", values: np.ndarray, factors: list[np.ndarray]
+) -> Described:
+    """Coefficients and Lam by group from the quantities that priors speak of."""
+    space, P = fit.space, fit.space.model.num_beta
+    beta, blocks, at = values[:, :P].copy(), {}, P
+    if space.dispersion is not None:
+        d0, d1 = (np.log(fit.family.dispersion(e)) for e in (0.0, 1.0))  # d is a power of exp
+        beta[:, space.dispersion] = (np.log(beta[:, space.dispersion]) - d0) / (d1 - d0)
+    for k, term in enumerate(space.model.terms):
+        sd = values[:, at : at + term.q]
+        at += term.q
+        eye = np.broadcast_to(np.eye(term.q), (len(values), term.q, term.q))
+        L = factors[space.correlated.index(k)] if k in space.correlated else eye
+        blocks.setdefault(term.group, []).append(sd[:, :, None] * L)
+    Lam = tuple(_block_diagonal(blocks[g]) for g in sorted(blocks))
+    return Described(beta, None, (), Lam)
+
+
+def _block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
+    q = sum(b.shape[-1] for b in blocks)
+    out, at = np.zeros((len(blocks[0]), q, q)), 0
+    for b in blocks:
+        k = b.shape[-1]
+        out[:, at : at + k, at : at + k] = b
+        at += k
+    return out
+
+
+# ---- rows -----------------------------------------------------------------------------------
+
+
+def _any(fit: "PosteriorFit") -> Any:
+    """A posterior has the design, model and slots that rows are made from."""
+    return fit
+
+
+def _check(effects: str, kind: str, new_levels: str) -> None:
+    if effects == "marginal":
+        raise NotSupportedError(
+            "effects='marginal' is not available for a posterior: predict with "
+            "new_levels='sample', which averages over new random effects"
+        )
+    for name, value, known in (
+        ("effects", effects, EFFECTS), ("kind", kind, KINDS), ("new_levels", new_levels, NEW_LEVELS)
+    ):  # fmt: skip
+        if value not in known:
+            raise DataError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
+
+
+def _rows(
+    fit: "PosteriorFit", newdata: Any, effects: str, new_levels: str, seed: int
+) -> tuple[PredictionRows, list[tuple[np.ndarray, np.ndarray]] | None]:
+    """(rows, for every group the number of each row's new level and z of each new level)."""
+    if newdata is None:
+        return fitted_rows(_any(fit)), None
+    made = "population" if new_levels == "sample" else new_levels
+    rows = new_rows(_any(fit), newdata, effects, made)
+    if effects == "fixed" or new_levels != "sample":
+        return rows, None
+    labels = _labels(_any(fit), newdata)
+    rng, out = np.random.default_rng([seed, 3]), []
+    for group, own in zip(fit.slots.groups, rows.groups, strict=True):
+        unseen = own.codes < 0
+        levels, index = np.unique(labels[group.name].codes[unseen], return_inverse=True)
+        at = np.full(rows.n, -1)
+        at[unseen] = index
+        q = own.Z.shape[1]
+        out.append((at, rng.standard_normal((fit.draws, len(levels), q))))
+    return rows, out
+
+
+def _slices(draws: int, n: int) -> list[slice]:
+    step = max(1, BUDGET // max(n, 1))
+    return [slice(k, min(k + step, draws)) for k in range(0, draws, step)]
+
+
+def _chunks(
+    fit: "PosteriorFit", rows: PredictionRows, effects: str, b_new: Any
+) -> Iterator[tuple[slice, Phi]]:
+    """The family's predictors of the rows, a chunk of draws at a time."""
+    found = fit.described
+    names = [g.name for g in fit.slots.groups] if effects == "conditional" else []
+    r = [fit.posterior[f"r_{name}"].values for name in names]
+    r = [v.reshape(-1, *v.shape[2:]) for v in r]
+    for at in _slices(fit.draws, rows.n):
+        b = [v[at] for v in r]
+        phi = _predictors(fit, rows, found.beta[at], b)
+        for g, (index, z) in enumerate(b_new or ()):
+            fresh = np.einsum("kij,klj->kli", found.Lam[g][at], z[at])
+            fresh = np.concatenate([fresh, np.zeros_like(fresh[:, :1])], 1) if fresh.size else None
+            if fresh is not None:
+                _add(phi, rows.groups[g], fresh[:, index])
+        yield at, _family_phi(fit, rows, phi)
+
+
+def _predictors(
+    fit: "PosteriorFit", rows: PredictionRows, beta: np.ndarray, b: list[np.ndarray]
+) -> list[np.ndarray]:
+    phi = [
+        offset + beta[:, fit.model.column_slice(p)] @ X.T
+        for p, (X, offset) in enumerate(zip(rows.X, rows.offset, strict=True))
+    ]
+    for group, values in zip(rows.groups if b else (), b, strict=True):
+        known = (group.codes >= 0)[:, None]
+        _add(phi, group, np.where(known, values[:, group.codes], 0.0))
+    return phi
+
+
+def _add(phi: list[np.ndarray], group: Any, effect: np.ndarray) -> None:
+    """z' b of every row, added to the predictors that the effects belong to."""
+    part = group.Z * effect
+    for p in set(group.owner.tolist()):
+        phi[p] = phi[p] + part[..., group.owner == p].sum(-1)
+
+
+def _family_phi(fit: "PosteriorFit", rows: PredictionRows, phi: list[np.ndarray]) -> Phi:
+    """The family's own predictors: a curve's value takes the place of its parameters."""
+    curve, k = fit.model.curve, fit.model.mean_predictors
+    if curve is None:
+        return tuple(phi)
+    draws, n = phi[0].shape
+    x = [np.tile(v, (draws, *(1 for _ in v.shape[1:]))) for v in rows.covariates]
+    with double_precision():
+        flat = tuple(jnp.asarray(v.ravel()) for v in phi[:k])
+        eta = np.asarray(curve(flat, tuple(map(jnp.asarray, x))))
+    return (eta.reshape(draws, n), *phi[k:])
+
+
+def _flat(phi: Phi) -> tuple[np.ndarray, ...]:
+    return tuple(v.ravel() for v in phi)
+
+
+def _means(fit: "PosteriorFit", phi: Phi, kind: str) -> np.ndarray:
+    if kind == "link":
+        return phi[0]
+    return rowwise(fit.family, "mean", _flat(phi), np.zeros(0)).reshape(phi[0].shape)
+
+
+def _responses(fit: "PosteriorFit", phi: Phi, y: Any, seed: tuple[int, int]) -> np.ndarray:
+    k, n = phi[0].shape
+    lend = np.tile(y, (k, 1)) if np.ndim(y) == 2 else np.zeros(k * n)
+    return draw(fit.family, _flat(phi), np.zeros(0), lend, seed).reshape(k, n)

@@ -1,0 +1,60 @@
+"""What a posterior says of itself: a few lines for `print`, a long report for `summary()`."""
+
+from typing import TYPE_CHECKING
+
+from ._report import Lines as Lines
+from ._report import Summary as Summary
+from ._report import Table, table_text
+from ._summary import family_name
+
+if TYPE_CHECKING:
+    from ._posterior_fit import PosteriorFit
+
+COLUMNS = ("mean", "sd", "q5", "q50", "q95", "rhat", "ess_bulk", "ess_tail")
+
+
+def title(fit: "PosteriorFit") -> str:
+    """Family, link and sampler."""
+    kind = "nonlinear mixed model" if fit.model.curve is not None else "mixed model"
+    link = fit.family.link.name
+    return f"Bayesian {kind}: {family_name(fit.family)}, link {link}, {fit.settings.label}"
+
+
+def short(fit: "PosteriorFit") -> str:
+    """Formula, table and verdict."""
+    lines = [title(fit), f"  {fit.settings.formula}", f"  {_sizes(fit)}"]
+    lines.append(table_text(_table(fit)))
+    if fit.diagnostics.verdict != "ok":
+        lines.append(f"  {fit.diagnostics.verdict}: {fit.diagnostics.advice}")
+    return "\n".join(lines)
+
+
+def summary(fit: "PosteriorFit") -> Summary:
+    """Model, table, priors, and whether the draws can be trusted."""
+    s = fit.settings
+    extra = (("Zero inflation", s.ziformula), ("Dispersion", s.dispformula))
+    head = [f"Formula: {s.formula}", *(f"{n}: {t}" for n, t in extra if t is not None)]
+    chains, n = fit.shape
+    sampled = f"{chains} chains of {n} draws after {s.nuts.warmup} of warm-up, seed {s.seed}"
+    blocks: list[Lines | Table] = [
+        Lines("", (*head, _sizes(fit), sampled)),
+        _table(fit, "Posterior"),
+        Lines("Priors", tuple(f"  {line}" for line in str(fit.priors).splitlines())),
+        Lines("Sampling", tuple(f"  {line}" for line in str(fit.diagnostics).splitlines())),
+    ]
+    if fit.design.notes:
+        blocks.append(Lines("Notes", tuple(f"  {note}" for note in fit.design.notes)))
+    return Summary(title(fit), tuple(blocks))
+
+
+def _sizes(fit: "PosteriorFit") -> str:
+    groups = ", ".join(f"{name}: {n} levels" for name, n in fit.ngroups.items())
+    return f"{fit.nobs} rows" + (f"; {groups}" if groups else "")
+
+
+def _table(fit: "PosteriorFit", heading: str = "") -> Table:
+    rows = []
+    for name, row in fit.table[list(COLUMNS)].iterrows():
+        cells = [f"{row[c]:.4g}" for c in COLUMNS[:5]]
+        rows.append((str(name), *cells, f"{row['rhat']:.3f}", *(f"{row[c]:.0f}" for c in COLUMNS[6:])))
+    return Table(heading, ("", *COLUMNS), tuple(rows))

@@ -1,0 +1,144 @@
+"""Tables of a posterior: quantities by name with their Monte Carlo diagnostics, and hypotheses.
+
+R-hat is rank-normalised and split, ESS in the bulk and in the tails (Vehtari, Gelman, Simpson,
+Carpenter & Buerkner 2021, Bayesian Analysis 16), computed by arviz-stats.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from .._errors import DataError
+from ._posterior_draws import correlated_groups, effect_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ._posterior_fit import PosteriorFit
+
+QUANTILES = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantities:
+    """Scalars by name: draws (chains, draws, K), and the kind of each."""
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]  # "b", "dispersion", "sd" or "cor"
+    draws: Float[np.ndarray, "c d K"]
+
+
+def quantities(fit: "PosteriorFit") -> Quantities:
+    """Coefficients, dispersion, sds and correlations, by the names that priors have."""
+    post = fit.posterior
+    coef = [str(v) for v in post["coef"].values]
+    names, kinds, parts = list(coef), ["b"] * len(coef), [post["b"].values]
+    if "dispersion" in post:
+        names.append("dispersion")
+        kinds.append("dispersion")
+        parts.append(post["dispersion"].values[..., None])
+    own, correlated = effect_names(fit.design, fit.slots), correlated_groups(fit.design, fit.slots)
+    for g, group in enumerate(fit.slots.groups):
+        names += [f"sd:{group.name}:{e}" for e in own[g]]
+        kinds += ["sd"] * len(own[g])
+        parts.append(post[f"sd_{group.name}"].values)
+        if correlated[g]:
+            i, j = _pairs(fit, g)
+            names += [f"cor:{group.name}:{own[g][a]}:{own[g][b]}" for a, b in zip(i, j, strict=True)]
+            kinds += ["cor"] * len(i)
+            parts.append(post[f"cor_{group.name}"].values[..., i, j])
+    return Quantities(tuple(names), tuple(kinds), np.concatenate(parts, -1))
+
+
+def _pairs(fit: "PosteriorFit", g: int) -> tuple[list[int], list[int]]:
+    """Pairs of a group's effects that may correlate: those of one term."""
+    i, j, at = [], [], 0
+    for t in fit.slots.groups[g].terms:
+        term = fit.design.terms[t]
+        q = len(term.effects)
+        if term.structure != "diag":
+            pairs = [(at + a, at + b) for b in range(q) for a in range(b + 1, q)]
+            i, j = i + [a for a, _ in pairs], j + [b for _, b in pairs]
+        at += q
+    return i, j
+
+
+def table(draws: Float[np.ndarray, "c d K"], names: Any) -> "pd.DataFrame":
+    """mean, sd, quantiles, mcse_mean, ess_bulk, ess_tail, rhat: a row a quantity."""
+    import pandas as pd
+    from arviz_stats.base import array_stats as stats
+
+    axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
+    flat = draws.reshape(-1, draws.shape[-1])
+    with np.errstate(all="ignore"):
+        columns = {"mean": flat.mean(0), "sd": flat.std(0, ddof=1)}
+        for p, q in zip(QUANTILES, np.quantile(flat, QUANTILES, axis=0), strict=True):
+            columns[f"q{100 * p:g}"] = q
+        columns["mcse_mean"] = stats.mcse(draws, method="mean", **axes)
+        columns["ess_bulk"] = stats.ess(draws, method="bulk", **axes)
+        columns["ess_tail"] = stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes)
+        columns["rhat"] = stats.rhat(draws, **axes)
+    return pd.DataFrame({k: np.asarray(v, float) for k, v in columns.items()}, index=list(names))
+
+
+def varcorr(fit: "PosteriorFit") -> "pd.DataFrame":
+    """Posterior of the standard deviations and correlations, and of the dispersion."""
+    found = quantities(fit)
+    keep = [k for k, kind in enumerate(found.kinds) if kind != "b"]
+    return table(found.draws[..., keep], [found.names[k] for k in keep])
+
+
+def ranef(fit: "PosteriorFit") -> "pd.DataFrame":
+    """Posterior of the random effects: group, level, term, mean, sd, quantiles and ESS."""
+    import pandas as pd
+
+    frames = []
+    own = effect_names(fit.design, fit.slots)
+    for g, group in enumerate(fit.slots.groups):
+        r = fit.posterior[f"r_{group.name}"].values
+        levels = fit.design.terms[group.terms[0]].levels
+        L, q = r.shape[2:]
+        frame = table(r.reshape(*r.shape[:2], L * q), range(L * q))
+        frame.insert(0, "group", group.name)
+        frame.insert(1, "level", np.repeat(np.array(levels, object), q))
+        frame.insert(2, "term", np.tile(np.array(own[g], object), L))
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def hypothesis(fit: "PosteriorFit", text: str) -> "pd.Series":
+    """The posterior probability of a statement such as "x > 0" or "Q('sd:g:x') < 2 * x".
+
+    Names are those of `summary()`; one that is no Python name goes in backticks or Q("..."). The
+    statement is read as formulas are, never run. Series: probability, its Monte Carlo standard
+    error, and the odds for it. Raises FormulaError for what cannot be read, and DataError for an
+    unknown name or a text that is no comparison.
+    """
+    import pandas as pd
+    from arviz_stats.base import array_stats as stats
+
+    from ..design._evaluate import Evaluator
+    from ..design._values import Numeric, State
+    from ..formula import read_expression
+
+    found = quantities(fit)
+    chains, n, _ = found.draws.shape
+    flat = dict(zip(found.names, found.draws.reshape(chains * n, -1).T, strict=True))
+
+    def column(name: str) -> Numeric:
+        if name not in flat:
+            raise DataError(f"no quantity {name!r}; known are {', '.join(map(repr, flat))}")
+        return Numeric(flat[name])
+
+    expression = read_expression(text)
+    evaluator = Evaluator(column, np.arange(chains * n), State(), learn=True)
+    values = getattr(evaluator.raw(expression), "values", None)
+    if values is None or values.dtype != bool:
+        raise DataError(f"{text!r} is no comparison: write something such as 'x > 0'")
+    truth = np.broadcast_to(values, (chains * n,)).reshape(chains, n).astype(float)
+    p = float(truth.mean())
+    error = float(stats.mcse(truth, chain_axis=0, draw_axis=1)) if 0 < p < 1 else 0.0
+    odds = p / (1 - p) if p < 1 else np.inf
+    return pd.Series({"probability": p, "mcse": error, "odds": odds}, name=text)
