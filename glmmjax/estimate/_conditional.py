@@ -21,12 +21,12 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from ..integrate import Point, add, origin
+from ..integrate import add
 from ..model import LOG_2PI, Bucket, joint
 from ..numeric import ArrowFactor, fast_jit
 from ._constrain import constrain
-from ._estep import centre, draw, log_weights, unit_keys
-from ._target import Inputs, Target
+from ._estep import _params, centre, draw, log_weights, unit_keys
+from ._target import Inputs, Target, mode_guess
 
 MOST, FEWEST = 64, 8  # proposals for each unit and draw
 BUDGET = 50_000  # row densities of one draw of q
@@ -46,25 +46,16 @@ def _program(target: Target, structure: Any, K: int, batch: int):
         first, second = jax.random.split(key)
         z, ratio = draw(first, K, mode.size, "t", mode.dtype)
         u, log_w = log_weights(model, x, unit, mode, f, z, ratio)
-        params = target_params(x)
-        laplace = joint(model, params, unit, mode) + 0.5 * mode.size * LOG_2PI - 0.5 * f.logdet
+        laplace = joint(model, _params(model, x), unit, mode) + 0.5 * mode.size * LOG_2PI - 0.5 * f.logdet
         chosen = u[jax.random.categorical(second, log_w)]
         return chosen, laplace + logsumexp(log_w) - jnp.log(float(K))
-
-    def target_params(x):
-        from ._estep import _params
-
-        return _params(model, x)
 
     def one(q, log_target, key, inputs: Inputs):
         at = constrain(target.space, q)
         params = at.params
         x = jnp.concatenate([params.beta, params.theta, params.psi])
-        data, white = inputs.data, inputs.whitening
-        start = origin(model, params, data, False)
-        if white.local:
-            moved = tuple(l.u + l.J @ (q - white.centre) for l in white.local)
-            start = Point(moved, start.b)
+        data = inputs.data
+        start = mode_guess(model, params, data, inputs.whitening)
         mode, s, _ = centre(model, x, data, start)
         u, totals = [], []
         for b, (bucket, v, f) in enumerate(zip(data.buckets, mode.u, s.factors, strict=True)):

@@ -37,7 +37,7 @@ class NUTS:
 
 
 class Draws(NamedTuple):
-    """Chains of draws as NumPy, (chains, draws, ...); u by bucket. log_prob: of the target."""
+    """Chains of draws as NumPy, (chains, draws, ...); u by bucket. log_prob: density of (q, u)."""
 
     q: Any
     u: tuple[Any, ...]
@@ -87,9 +87,9 @@ def _programs(target: Target, structure: Any, warmup: int, accept: float, depth:
         return jax.vmap(kernel(leaves)[0])(x, keys)
 
     def emit(state, inputs) -> Draws:
-        q, u = target.place(state.z, inputs)
+        q, u, log_slope = target.place(state.z, inputs)
         return Draws(
-            q, u, -state.potential_energy, state.energy, state.diverging, state.num_steps,
+            q, u, -state.potential_energy - log_slope, state.energy, state.diverging, state.num_steps,
             state.accept_prob,
         )  # fmt: skip
 

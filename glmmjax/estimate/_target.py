@@ -1,14 +1,21 @@
 """The posterior density as a function of one flat vector x: what a sampler sees.
 
-    q = centre + scale z,        u = u^ + J (q - centre) + L^-T w,        x = (z, w),
+    q = centre + scale z,        u = u^(q) + L(q)^-T w,        x = (z, w),
 
-with q the free parameters (`_constrain.py`) and u the spherical effects of every unit. The map is
-affine, so its determinant is a constant and is left out: log densities here are those of (q, u).
-`local` holds u^, J = du^/dq and the factor L of the Newton matrix at the centre; where it is the
-Laplace fit's, x is about N(0, I) under the posterior. Without `local`, u = w: the plain non-centred
-form, since b = Lam u.
+with q the free parameters (`_constrain.py`) and u the spherical effects of every unit. u^(q) and
+H(q) = L L' are the mode and the Newton matrix of a *working model*: rows whose log density is the
+parabola with slope g and curvature W at predictors phi^, frozen where they were found,
 
-Two targets, the second with the random effects integrated out:
+    H = I + sum_i a_i' W_i a_i,      u^ = H^-1 sum_i a_i' (g_i + W_i (phi^_i - phi_i(q, 0))),
+
+a_i = z_i Lam(q). So it follows q, and b = Lam u is centred where the data say much about it and
+non-centred where they do not; no funnel is left in either case. If the working model holds, w is
+N(0, I) independently of q. Whether it does or not, the map is one to one (W is positive
+semidefinite, so H is at least I) and the density is exact, with
+
+    log |d(q, u)/dx| = -1/2 log |H(q)| + constant.
+
+Without a working model u = w: the plain non-centred form. Two targets:
 
     log p(q) + sum_units log p(y, u | q)            x = (z, w)
     log p(q) + log p(y | q), by an integrator       x = z
@@ -30,25 +37,26 @@ from ..integrate import (
     laplace_value_and_grad,
     origin,
 )
-from ..model import Bucket, Data, Model, Params, dimension, joint
-from ..numeric import ArrowFactor, spread
+from ..integrate._system import lay_out, unit_factor
+from ..model import Bucket, Data, Jet, Model, Params, dimension, joint
+from ..numeric import half_solve, spread
 from ._constrain import Priors, Space, constrain
 
 
-class Local(NamedTuple):
-    """A bucket's effects to first order around the centre."""
+class Working(NamedTuple):
+    """A bucket's rows to second order: slope, curvature and place in the active predictors."""
 
-    u: Float[Array, "u d"]
-    J: Float[Array, "u d p"]
-    factor: ArrowFactor
+    g: Float[Array, "u n r"]
+    W: Float[Array, "u n r r"]
+    phi: Float[Array, "u n r"]
 
 
 class Whitening(NamedTuple):
-    """The affine map; `local` has one entry a bucket, or none."""
+    """The map from x; `working` has one entry a bucket, or none."""
 
     centre: Float[Array, "p"]
     scale: Float[Array, "p p"]
-    local: tuple[Local, ...]
+    working: tuple[Working, ...]
 
 
 class Inputs(NamedTuple):
@@ -57,6 +65,14 @@ class Inputs(NamedTuple):
     data: Data
     priors: Priors
     whitening: Whitening
+
+
+class Placed(NamedTuple):
+    """What x stands for."""
+
+    q: Float[Array, "p"]
+    u: tuple[Float[Array, "u d"], ...]
+    log_slope: Float[Array, ""]
 
 
 @jax.tree_util.register_static
@@ -73,41 +89,38 @@ class Target:
             return self.space.size
         return self.space.size + sum(math.prod(s) for s in effect_shapes(self.space.model, data))
 
-    def place(
-        self, x: Float[Array, "m"], inputs: Inputs
-    ) -> tuple[Float[Array, "p"], tuple[Float[Array, "u d"], ...]]:
-        """(q, effects of every bucket); no effects where they are integrated out."""
-        p, white = self.space.size, inputs.whitening
-        step = white.scale @ x[:p]
+    def place(self, x: Float[Array, "m"], inputs: Inputs) -> Placed:
+        """(q, effects, log |d(q, u)/dx|); no effects where they are integrated out."""
+        p, white, model = self.space.size, inputs.whitening, self.space.model
+        q, log_slope = white.centre + white.scale @ x[:p], jnp.zeros((), x.dtype)
         if self.integrator is not None:
-            return white.centre + step, ()
-        u, at = [], p
-        for b, shape in enumerate(effect_shapes(self.space.model, inputs.data)):
+            return Placed(q, (), log_slope)
+        params, u, at = constrain(self.space, q).params, [], p
+        for b, shape in enumerate(effect_shapes(model, inputs.data)):
             w = x[at : at + math.prod(shape)].reshape(shape)
             at += w.size
-            u.append(_moved(white.local[b], step, w) if white.local else w)
-        return white.centre + step, tuple(u)
+            if white.working:
+                bucket, rows = inputs.data.buckets[b], white.working[b]
+                moved = jax.vmap(lambda t, r, v: transport(model, params, t, r, v))
+                w, half_logdet = moved(bucket, rows, w)
+                log_slope = log_slope - half_logdet.sum()
+            u.append(w)
+        return Placed(q, tuple(u), log_slope)
 
     def log_prob(self, x: Float[Array, "m"], inputs: Inputs) -> Float[Array, ""]:
-        """Log posterior density of (q, u), or of q, up to log p(y); -inf where undefined."""
-        q, u = self.place(x, inputs)
+        """Log posterior density in x, up to a constant; -inf where undefined."""
+        q, u, log_slope = self.place(x, inputs)
         at = constrain(self.space, q)
-        prior = inputs.priors.log_prob(at)
+        total = inputs.priors.log_prob(at) + log_slope
         if self.integrator is None:
-            value = log_joint(self.space.model, at.params, inputs.data, u)
+            total = total + log_joint(self.space.model, at.params, inputs.data, u)
         else:
-            value = self._integrated(at.params, q, inputs)
-        total = prior + value
+            total = total + self._integrated(at.params, inputs)
         return jnp.where(jnp.isnan(total), -jnp.inf, total)
 
-    def _integrated(
-        self, params: Params, q: Float[Array, "p"], inputs: Inputs
-    ) -> Float[Array, ""]:
-        model, data, white = self.space.model, inputs.data, inputs.whitening
-        start = origin(model, params, data, False)
-        if white.local:
-            step = jax.lax.stop_gradient(q - white.centre)
-            start = Point(tuple(l.u + l.J @ step for l in white.local), start.b)
+    def _integrated(self, params: Params, inputs: Inputs) -> Float[Array, ""]:
+        model, data = self.space.model, inputs.data
+        start = mode_guess(model, params, data, inputs.whitening)
         assert self.integrator is not None
         rule = self.integrator.rule(model, None)
         if rule is None:
@@ -116,13 +129,34 @@ class Target:
         return _checked(add(v.sum() for v in units) + share, codes)
 
 
+def transport(
+    model: Model, params: Params, unit: Bucket, working: Working, w: Float[Array, "d"]
+) -> tuple[Float[Array, "d"], Float[Array, ""]]:
+    """(u^ + L^-T w, 1/2 log |H|) of the working model of one unit.
+
+    A Newton step from u = 0: with y = L^-1 sum a'(..) the result is L^-T (y + w).
+    """
+    r = lay_out(model, params, unit, False)
+    base = jnp.stack([r.base[p] for p in model.active], -1)
+    g = working.g + (working.W @ (working.phi - base)[..., None])[..., 0]
+    lead, border, f = unit_factor(r, Jet(w[:0], g, working.W), jnp.zeros_like(w))
+    head, tail, _ = half_solve(f, -lead, -border)
+    return spread(f, jnp.concatenate([head.ravel(), tail]) + w), 0.5 * f.logdet
+
+
+def mode_guess(model: Model, params: Params, data: Data, whitening: Whitening) -> Point:
+    """Where a search of the modes starts: the working model's, or the origin."""
+    at = jax.lax.stop_gradient(origin(model, params, data, False))
+    if not whitening.working:
+        return at
+    params = jax.lax.stop_gradient(params)
+    moved = jax.vmap(lambda t, r, v: transport(model, params, t, r, v)[0])
+    return Point(tuple(map(moved, data.buckets, whitening.working, at.u)), at.b)
+
+
 def effect_shapes(model: Model, data: Data) -> list[tuple[int, int]]:
     """(units, effects of a unit) of every bucket."""
     return [(b.weight.shape[0], dimension(model, b.sizes)) for b in data.buckets]
-
-
-def _moved(local: Local, step: Float[Array, "p"], w: Float[Array, "u d"]) -> Float[Array, "u d"]:
-    return local.u + local.J @ step + jax.vmap(spread)(local.factor, w)
 
 
 def log_joint(

@@ -1,9 +1,8 @@
 """Where a sampler starts, and coordinates in which the posterior is about N(0, I).
 
 The mode of the posterior of q with the random effects integrated out (by Laplace), its curvature
-there, and the effects' mode and Newton matrix at it:
-
-    q ~ N(q^, C C'),      u | q ~ N(u^ + J (q - q^), H^-1),      J = du^/dq = H^-1 d(grad_u j)/dq.
+there, so that q is about N(q^, C C'), and the rows to second order at the modes of the effects,
+which are the working model of `_target.py`.
 
 On log sds a proper prior leaves no boundary: the density vanishes as an sd does, so that there is a
 mode even where the maximum of the likelihood is a variance of zero. Nothing here needs to be
@@ -16,15 +15,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from ..integrate import Laplace, Point, find_mode, origin
-from ..integrate._system import lay_out_all, solve, system
-from ..model import Bucket, Data, joint
+from ..integrate import Laplace, find_mode, origin
+from ..integrate._system import lay_out_all, phi_at
+from ..model import Data
 from ..numeric import fast_jit, minimise_host
 from ._constrain import Priors, Space, constrain
 from ._coordinates import Start
-from ._target import Inputs, Local, Target, Whitening
+from ._target import Inputs, Target, Whitening, Working
 
 STEP = 1e-3  # of the differences of gradients, in about standard errors
 WIDEST = 10.0  # no direction is stretched by more than this, in the search's standard errors
@@ -96,10 +95,10 @@ def find_posterior_mode(space: Space, inputs: Inputs) -> Mode | None:
     centre = np.asarray(white.centre) + np.asarray(white.scale) @ found.x
     scale = np.asarray(white.scale) @ _half_inverse(0.5 * (H + H.T))
     converged = bool(found.status == 1)
-    local = surroundings(space, inputs, centre)
-    if local is None:
+    working = working_rows(space, inputs, centre)
+    if working is None:
         return None
-    return Mode(-float(found.f), Whitening(centre, scale, local), converged, evaluations + 2 * p)
+    return Mode(-float(found.f), Whitening(centre, scale, working), converged, evaluations + 2 * p)
 
 
 def _half_inverse(H: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"]:
@@ -117,29 +116,29 @@ def _surroundings(space: Space, structure: Any):
         data = jax.tree.unflatten(structure, leaves)
         params = constrain(space, q).params
         at, jets, codes = find_mode(model, params, data, origin(model, params, data, False), False)
-        s = system(lay_out_all(model, params, data, False), at, jets)
-
-        def slope(unit: Bucket, u: Float[Array, "d"]) -> Float[Array, "d p"]:
-            def pull(q):
-                return jax.grad(lambda v: joint(model, constrain(space, q).params, unit, v))(u)
-
-            return jax.jacfwd(pull)(q)
-
-        mixed = [jax.vmap(slope)(b, u) for b, u in zip(data.buckets, at.u, strict=True)]
-        columns = tuple(jnp.moveaxis(m, -1, 0) for m in mixed)
-        J = jax.vmap(lambda c: solve(s, Point(c, at.b))[0].u)(columns)
-        parts = zip(at.u, J, s.factors, strict=True)
-        local = tuple(Local(u, jnp.moveaxis(j, 0, -1), f) for u, j, f in parts)
-        return local, jnp.max(jnp.stack([c.max() for c in codes]))
+        layouts = lay_out_all(model, params, data, False)
+        phi = [jax.vmap(lambda r, u: phi_at(model, r, u, at.b))(*t) for t in zip(layouts, at.u, strict=True)]
+        parts = zip(jets, phi, strict=True)
+        working = tuple(
+            Working(j.g, j.W, jnp.stack([v[p] for p in model.active], -1)) for j, v in parts
+        )
+        return working, jnp.max(jnp.stack([c.max() for c in codes]))
 
     return around
 
 
-def surroundings(
+def working_rows(
     space: Space, inputs: Inputs, q: Float[np.ndarray, "p"]
-) -> tuple[Local, ...] | None:
-    """Modes of the effects at q, how they move with q, and factors; None if a search fails."""
+) -> tuple[Working, ...] | None:
+    """The working model at q: curvatures without their negative part; None if a search fails."""
     leaves, structure = jax.tree.flatten(inputs.data)
-    local, code = _surroundings(space, structure)(jnp.asarray(q), tuple(leaves))
-    finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(local))
-    return local if int(code) == 0 and finite else None
+    found, code = _surroundings(space, structure)(jnp.asarray(q), tuple(leaves))
+    found = jax.tree.map(np.asarray, found)
+    if int(code) or not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)):
+        return None
+    return tuple(w._replace(W=_positive_part(w.W)) for w in found)
+
+
+def _positive_part(W: Float[np.ndarray, "u n r r"]) -> Float[np.ndarray, "u n r r"]:
+    value, vector = np.linalg.eigh(W)
+    return (vector * np.maximum(value, 0.0)[..., None, :]) @ np.swapaxes(vector, -1, -2)
