@@ -1,0 +1,324 @@
+"""What a `PosteriorFit` answers, on short runs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.posteriors import CBPP, PRIORS, short
+from scipy import special, stats
+
+import glmmjax as gj
+from glmmjax import DataError, FormulaError, NotSupportedError
+
+
+def flat(fit, name):
+    v = fit.posterior[name].values
+    return v.reshape(-1, *v.shape[2:])
+
+
+# ---- names and shapes ------------------------------------------------------------------------
+
+
+def test_variables_dims_and_coords(fit, slopes):
+    post = fit.posterior
+    assert set(post.data_vars) == {"b", "sd_herd", "r_herd"}
+    assert post["b"].dims == ("chain", "draw", "coef")
+    assert post["r_herd"].dims == ("chain", "draw", "level_herd", "effect_herd")
+    assert post["b"].shape == (2, 150, 4) and post["r_herd"].shape == (2, 150, 15, 1)
+    assert list(post["coef"].values) == ["Intercept", "period[T.2]", "period[T.3]", "period[T.4]"]
+    assert list(post["level_herd"].values[:2]) == ["1", "2"]
+    assert {"b", "dispersion", "sd_Subject", "cor_Subject", "r_Subject"} == set(
+        slopes.posterior.data_vars
+    )
+    assert list(slopes.posterior["effect_Subject"].values) == ["Intercept", "Days"]
+    stats_of = {"lp", "energy", "diverging", "n_steps", "acceptance_rate", "step_size"}
+    assert set(fit.sample_stats.data_vars) == stats_of
+
+
+def test_effects_have_the_sds_and_correlations_drawn(slopes):
+    """r = u diag(sd) L', so whitening r by each draw's own covariance gives u back: N(0, I)-like."""
+    sd, cor = flat(slopes, "sd_Subject"), flat(slopes, "cor_Subject")
+    np.testing.assert_allclose(cor[:, [0, 1], [0, 1]], 1, rtol=1e-12)
+    Sigma = sd[:, :, None] * cor * sd[:, None, :]
+    Lam = slopes.described.Lam[0]
+    np.testing.assert_allclose(Lam @ np.swapaxes(Lam, 1, 2), Sigma, rtol=1e-10)
+    assert np.all(np.abs(cor) <= 1 + 1e-12) and np.all(sd > 0)
+
+
+def test_draws_lie_where_the_maximum_likelihood_fit_is(fit, slopes, cbpp):
+    """Rough: within a standard error of the Laplace fit, and standard deviations like its own."""
+    ml = gj.glmm(CBPP, cbpp, "binomial")
+    assert np.all(np.abs(fit.params - ml.params) < ml.bse)
+    np.testing.assert_allclose(fit.table["sd"][:4], ml.bse, rtol=0.35)
+    ols = gj.lmm("Reaction ~ Days + (1 + Days | Subject)", gj.datasets.load("sleepstudy"))
+    assert np.all(np.abs(slopes.params - ols.params) < ols.bse)
+    assert abs(slopes.table.loc["dispersion", "mean"] - ols.dispersion) < 2.0
+
+
+def test_the_same_seed_gives_the_same_draws(fit, cbpp):
+    again = short(CBPP, cbpp, "binomial", priors=PRIORS)
+    other = short(CBPP, cbpp, "binomial", priors=PRIORS, seed=1)
+    np.testing.assert_array_equal(fit.posterior["b"], again.posterior["b"])
+    assert not np.allclose(fit.posterior["b"], other.posterior["b"])
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def test_the_table(fit, slopes):
+    table = fit.table
+    assert list(table.columns) == ["mean", "sd", "q5", "q50", "q95", "mcse_mean", "ess_bulk",
+                                   "ess_tail", "rhat"]  # fmt: skip
+    assert list(table.index)[-1] == "sd:herd:Intercept"
+    b = flat(fit, "b")
+    np.testing.assert_allclose(table["mean"][:4], b.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(table["q95"][:4], np.quantile(b, 0.95, axis=0), rtol=1e-12)
+    assert np.all(table["rhat"] < 1.2) and np.all(table["ess_bulk"] > 40)
+    assert "cor:Subject:Days:Intercept" in slopes.varcorr.index
+    assert "dispersion" in slopes.varcorr.index and "Days" not in slopes.varcorr.index
+
+
+def test_random_effects(slopes):
+    r = slopes.ranef()
+    assert list(r.columns[:3]) == ["group", "level", "term"] and len(r) == 36
+    row = r[(r["level"] == "309") & (r["term"] == "Days")].iloc[0]
+    one = slopes.posterior["r_Subject"].sel(level_Subject="309", effect_Subject="Days")
+    np.testing.assert_allclose(row["mean"], one.values.mean(), rtol=1e-12)
+
+
+def test_summary_prints_table_priors_and_verdict(fit, slopes):
+    text = str(fit.summary())
+    assert "Normal(0, 2.5)" in text and "Exponential(1)" in text and "(default)" not in text
+    assert "NUTS on coefficients and random effects" in text and "ess_bulk" in text
+    assert "LKJ(2)  (default)" in str(slopes.summary())
+    assert "period[T.2]" in repr(fit) and "<table" in fit._repr_html_()
+
+
+def test_hypotheses(fit):
+    b = flat(fit, "b")
+    found = fit.hypothesis("`period[T.2]` < 0")
+    assert found["probability"] == (b[:, 1] < 0).mean()
+    both = fit.hypothesis('(Intercept + `period[T.4]` > -3) & (Q("sd:herd:Intercept") < 1)')
+    sd = flat(fit, "sd_herd")[:, 0]
+    assert both["probability"] == ((b[:, 0] + b[:, 3] > -3) & (sd < 1)).mean()
+    assert fit.hypothesis("Intercept < 100")["odds"] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("nothing > 0", DataError, "no quantity 'nothing'; known are 'Intercept'"),
+        ("Intercept + 1", DataError, "no comparison"),
+        ("__import__('os') > 0", FormulaError, "unknown function"),
+        ("Intercept.values > 0", DataError, "no quantity"),
+    ],
+)
+def test_hypotheses_that_are_refused(fit, text, error, message):
+    with pytest.raises(error, match=message):
+        fit.hypothesis(text)
+
+
+# ---- rows ------------------------------------------------------------------------------------
+
+
+def test_predictions_are_means_over_the_draws(fit, cbpp):
+    X = np.stack([np.ones(56), *(cbpp["period"].astype(str) == p for p in "234")], 1)
+    level = cbpp["herd"].astype(int).to_numpy() - 1
+    eta = flat(fit, "b") @ X.T + flat(fit, "r_herd")[:, level, 0]
+    p = special.expit(eta)
+    np.testing.assert_allclose(fit.predict(), p.mean(0), rtol=1e-10)
+    np.testing.assert_allclose(fit.predict(kind="link"), eta.mean(0), rtol=1e-10)
+    fixed = special.expit(flat(fit, "b") @ X.T).mean(0)
+    np.testing.assert_allclose(fit.predict(effects="fixed"), fixed, rtol=1e-10)
+    interval = fit.predict(interval=0.8)
+    np.testing.assert_allclose(interval["lower"], np.quantile(p, 0.1, axis=0), rtol=1e-10)
+    np.testing.assert_allclose(fit.predict(cbpp, draws=True), p, rtol=1e-10)
+    y = cbpp["incidence"].to_numpy(), cbpp["size"].to_numpy()
+    ll = stats.binom.logpmf(*y, p).reshape(2, 150, 56)
+    np.testing.assert_allclose(fit.log_likelihood, ll, rtol=1e-9)
+
+
+def test_new_levels(fit, cbpp):
+    new = cbpp.head(3).assign(herd=["1", "new", "new"])
+    with pytest.raises(DataError, match="'new' which the fitted data did not have"):
+        fit.predict(new)
+    zero = fit.predict(new, new_levels="population", draws=True, kind="link")
+    drawn = fit.predict(new, new_levels="sample", draws=True, kind="link")
+    np.testing.assert_array_equal(zero[:, 0], drawn[:, 0])
+    effect = drawn[:, 1:] - zero[:, 1:]
+    np.testing.assert_allclose(effect[:, 0], effect[:, 1], rtol=1e-9)  # one level, one effect
+    z = effect[:, 0] / flat(fit, "sd_herd")[:, 0]
+    assert stats.kstest(z, "norm").pvalue > 1e-3
+
+
+def test_new_responses(fit, slopes, cbpp):
+    y = fit.posterior_predictive()
+    assert y.shape == (300, 56) and np.all(y <= cbpp["size"].to_numpy()) and np.all(y >= 0)
+    np.testing.assert_array_equal(y, fit.posterior_predictive())
+    rate = (y / cbpp["size"].to_numpy()).mean()
+    assert abs(rate - fit.predict().mean()) < 0.02
+    new = slopes.posterior_predictive(gj.datasets.load("sleepstudy").head(5))
+    spread = (new - slopes.predict(gj.datasets.load("sleepstudy").head(5), draws=True)).std()
+    assert new.shape == (300, 5) and abs(spread / flat(slopes, "dispersion").mean() - 1) < 0.15
+
+
+def test_prior_predictive(fit, slopes):
+    y = fit.prior_predictive(200)
+    assert y.shape == (200, 56) and np.unique(y).size > 5
+    # Var(y) under the priors is far larger than the residual's: sds and slopes are drawn as well
+    assert slopes.prior_predictive(200).std() > 2 * flat(slopes, "dispersion").mean()
+    with pytest.raises(DataError, match="n is a whole number from 1"):
+        fit.prior_predictive(0)
+
+
+def test_prior_draws_go_back_through_the_dispersion(slopes):
+    """A residual sd drawn from its prior comes out as the spread of the response around its mean."""
+    from glmmjax.infer._posterior_rows import _from_values
+
+    values = np.array([[250.0, 10.0, 30.0, 20.0, 5.0]])
+    found = _from_values(slopes, values, [np.eye(2)[None]])
+    np.testing.assert_allclose(found.beta[0], [250, 10, np.log(30)], rtol=1e-12)
+    np.testing.assert_allclose(found.Lam[0][0], np.diag([20.0, 5.0]), rtol=1e-12)
+
+
+# ---- criticism -------------------------------------------------------------------------------
+
+
+def test_waic_and_loo(fit):
+    ll = fit.log_likelihood.reshape(300, 56)
+    lppd = special.logsumexp(ll, 0) - np.log(300)
+    waic = fit.waic()
+    np.testing.assert_allclose(waic.elpd, (lppd - ll.var(0, ddof=1)).sum(), rtol=1e-12)
+    loo = fit.loo()
+    assert abs(loo.elpd - waic.elpd) < 5 and loo.rows.shape == (56,) and loo.se > 0
+    assert loo.elpd < lppd.sum() and 5 < loo.p < 40
+
+
+def test_loo_of_a_gaussian_sample_is_refitting_without_the_row():
+    """A mean with known sd: the predictive density without a row is known in closed form."""
+    y = np.random.default_rng(2).normal(size=12)
+    fit = short("y ~ 1", {"y": y}, "gaussian", dispformula="~ 0", priors={"b": gj.priors.Flat()})
+    n = y.size
+    others = (y.sum() - y) / (n - 1)
+    exact = stats.norm.logpdf(y, others, np.sqrt(1 + 1 / (n - 1))).sum()
+    assert abs(fit.loo().elpd - exact) < 0.25
+    assert abs(fit.table.loc["Intercept", "mean"] - y.mean()) < 4 / np.sqrt(n * 100)
+    assert fit.posterior["b"].dims == ("chain", "draw", "coef")
+
+
+def test_the_verdict(fit):
+    found = fit.diagnostics
+    assert found.verdict == "suspect" and "effective draws" in found.advice
+    assert found.divergences == 0 and np.isnan(found.pareto_k)
+
+
+def test_a_run_that_is_too_short_warns(cbpp):
+    with pytest.warns(gj.ConvergenceWarning, match="effective draws|R-hat"):
+        gj.bayes(CBPP, cbpp, "binomial", priors=PRIORS, chains=2, draws=150, warmup=100)
+
+
+def test_importance_ratios_of_the_integrated_likelihood(marginal_fit, fit):
+    assert marginal_fit.diagnostics.pareto_k < 0.5
+    log_w = marginal_fit.sample_stats["log_weight"].values
+    assert log_w.shape == (2, 150) and 0 < log_w.std() < 0.1
+    again = marginal_fit.resample()
+    assert again.posterior["r_herd"].shape == (2, 150, 15, 1)
+    drawn, all_of = flat(again, "b")[:, 0], flat(marginal_fit, "b")[:, 0]
+    assert np.isin(drawn, all_of).all()
+    # a draw's effects go with it
+    at = int(np.flatnonzero(all_of == drawn[7])[0])
+    np.testing.assert_array_equal(flat(again, "r_herd")[7], flat(marginal_fit, "r_herd")[at])
+    with pytest.raises(NotSupportedError, match="marginal="):
+        fit.resample()
+
+
+def test_effects_drawn_given_the_parameters(marginal_fit, fit):
+    """The same posterior of the effects as sampling them jointly, within Monte Carlo error."""
+    a, b = marginal_fit.ranef(), fit.ranef()
+    z = (a["mean"] - b["mean"]) / np.hypot(a["mcse_mean"], b["mcse_mean"])
+    assert np.abs(z).max() < 4.5
+    np.testing.assert_allclose(a["sd"], b["sd"], rtol=0.35)
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+
+def test_a_tree_for_other_packages(fit):
+    tree = fit.to_datatree()
+    assert {"posterior", "sample_stats", "log_likelihood", "observed_data"} <= set(tree.children)
+    assert tree["log_likelihood"]["y"].shape == (2, 150, 56)
+
+
+def test_netcdf(fit, tmp_path):
+    pytest.importorskip("h5py", reason="the environment has no netCDF")
+    import xarray as xr
+
+    path = tmp_path / "cbpp.nc"
+    fit.save(path)
+    with xr.open_datatree(path, engine="h5netcdf") as tree:
+        np.testing.assert_array_equal(tree["posterior"]["b"], fit.posterior["b"])
+        assert tree.attrs["formula"] == CBPP and "Exponential(1)" in tree.attrs["priors"]
+
+
+# ---- other models ----------------------------------------------------------------------------
+
+
+def test_precision_weights_divide_the_residual_variance():
+    rng = np.random.default_rng(4)
+    d = pd.DataFrame({"y": rng.normal(size=24), "g": list("abcdef") * 4, "w": rng.uniform(1, 9, 24)})
+    how = {"seed": 2, "priors": {"dispersion": gj.priors.HalfNormal(1)}}
+    a = short("y ~ 1 + (1 | g)", d, weights="w", weights_kind="precision", **how)
+    ll = a.log_likelihood.reshape(300, 24)
+    sd = flat(a, "dispersion")[:, None] / np.sqrt(d["w"].to_numpy())
+    np.testing.assert_allclose(ll, stats.norm.logpdf(d["y"].to_numpy(), a.predict(draws=True), sd))
+
+
+def test_a_nonlinear_model():
+    orange = gj.datasets.load("Orange")
+    fit = short(
+        "circumference ~ SSlogis(age, Asym, xmid, scal)", orange, random="Asym ~ 1 | Tree",
+        dispformula="~ 1",
+    )  # fmt: skip
+    assert list(fit.posterior["coef"].values) == ["Asym", "xmid", "scal", "disp:Intercept"]
+    b, r = flat(fit, "b"), flat(fit, "r_Tree")
+    level = [list(fit.posterior["level_Tree"].values).index(str(t)) for t in orange["Tree"]]
+    Asym = b[:, :1] + r[:, level, 0]
+    age = orange["age"].to_numpy()
+    mean = Asym / (1 + np.exp((b[:, 1:2] - age) / b[:, 2:3]))
+    np.testing.assert_allclose(fit.predict(draws=True), mean, rtol=1e-9)
+    assert abs(fit.predict() - orange["circumference"]).mean() < 12
+
+
+# ---- bad input -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "text"),
+    [
+        ({"chains": 0}, DataError, "chains is a whole number from 1, not 0"),
+        ({"draws": 2}, DataError, "draws is a whole number from 4"),
+        ({"warmup": 3.5}, DataError, "warmup is a whole number from 20"),
+        ({"target_accept": 1}, DataError, "target_accept is a number between 0 and 1"),
+        ({"marginal": "agq"}, DataError, "marginal= is False, True"),
+        ({"marginal": gj.Laplace(reml=True)}, DataError, "without reml"),
+        ({"family": "quasibinomial"}, NotSupportedError, "no likelihood"),
+        ({"seed": -1}, DataError, "seed is a whole number"),
+        ({"fixed": {"a": "~ 1"}}, DataError, "needs random="),
+        ({"weights_kind": "precision", "weights": "size"}, NotSupportedError, "precision"),
+    ],
+)
+def test_bad_input(cbpp, more, error, text):
+    with pytest.raises(error, match=text):
+        gj.bayes(CBPP, cbpp, **{"family": "binomial", **more})
+
+
+def test_quadrature_is_refused_before_anything_is_compiled():
+    d = {"y": np.arange(12.0), "g": list("abc") * 4, "h": list("aabbccddeeff")}
+    with pytest.raises(NotSupportedError, match="crossed"):
+        gj.bayes("y ~ 1 + (1 | g) + (1 | h)", d, marginal=gj.AGQ(7))
+
+
+def test_options_of_predictions(fit):
+    with pytest.raises(NotSupportedError, match="new_levels='sample'"):
+        fit.predict(effects="marginal")
+    with pytest.raises(DataError, match="kind is one of"):
+        fit.predict(kind="nothing")
