@@ -94,9 +94,7 @@ def bayes(
         )  # fmt: skip
         family = families.get(family, link)
         design = _curved(formula, data, family, random, fixed, curve, dispformula, columns)
-    settings = BayesSettings(
-        formula, family, ziformula, dispformula, nuts, how, bool(whiten), seed
-    )
+    settings = BayesSettings(formula, family, ziformula, dispformula, nuts, how, bool(whiten), seed)
     fit = sample_design(
         design, settings, priors, start=start, report=_report(progress),
         seconds={"design": time.perf_counter() - began},
@@ -108,9 +106,7 @@ def _require(names: tuple[str, ...]) -> None:
     from importlib.util import find_spec
 
     if missing := [name for name in names if find_spec(name) is None]:
-        raise NotSupportedError(
-            f"bayes() needs {', '.join(missing)}: pip install 'glmmjax[bayes]'"
-        )
+        raise NotSupportedError(f"bayes() needs {', '.join(missing)}: pip install 'glmmjax[bayes]'")
 
 
 def _linear_only(**given: Any) -> None:
@@ -136,7 +132,8 @@ def _curved(
 
 
 def _report(progress: Any) -> Callable[[int, int], None] | None:
-    return progress if callable(progress) else _print_progress if progress else None
+    report: Any = progress if callable(progress) else _print_progress if progress else None
+    return report
 
 
 def _print_progress(done: int, total: int) -> None:

@@ -30,7 +30,10 @@ FORBIDDEN = {
     "curves": {"families", "covariance"},
     "priors": {"families", "covariance", "curves"},
 }
-HEAVY = "matplotlib arviz arviz_base arviz_stats xarray numpyro optax pandas polars formulaic narwhals scipy.stats"
+HEAVY = (
+    "matplotlib arviz arviz_base arviz_stats xarray h5netcdf numpyro optax pandas polars formulaic "
+    "narwhals scipy.stats"
+)
 
 
 def part_of(path: Path) -> str:

@@ -42,11 +42,13 @@ def proposals(inputs: Inputs) -> int:
 def _program(target: Target, structure: Any, K: int, batch: int):
     model = target.space.model
 
-    def unit(x, key, unit: Bucket, mode: Float[Array, "d"], f: ArrowFactor):
+    def choose(x, key, unit: Bucket, mode: Float[Array, "d"], f: ArrowFactor):
         first, second = jax.random.split(key)
         z, ratio = draw(first, K, mode.size, "t", mode.dtype)
         u, log_w = log_weights(model, x, unit, mode, f, z, ratio)
-        laplace = joint(model, _params(model, x), unit, mode) + 0.5 * mode.size * LOG_2PI - 0.5 * f.logdet
+        laplace = (
+            joint(model, _params(model, x), unit, mode) + 0.5 * mode.size * LOG_2PI - 0.5 * f.logdet
+        )
         chosen = u[jax.random.categorical(second, log_w)]
         return chosen, laplace + logsumexp(log_w) - jnp.log(float(K))
 
@@ -60,7 +62,7 @@ def _program(target: Target, structure: Any, K: int, batch: int):
         u, totals = [], []
         for b, (bucket, v, f) in enumerate(zip(data.buckets, mode.u, s.factors, strict=True)):
             keys = unit_keys(key, b, len(v))
-            chosen, total = jax.vmap(lambda *a: unit(x, *a))(keys, bucket, v, f)
+            chosen, total = jax.vmap(choose, (None, 0, 0, 0, 0))(x, keys, bucket, v, f)
             u.append(chosen)
             totals.append(jnp.where((bucket.weight > 0).any(1), total, 0.0).sum())
         return tuple(u), add(totals) + inputs.priors.log_prob(at) - log_target
@@ -68,7 +70,9 @@ def _program(target: Target, structure: Any, K: int, batch: int):
     @fast_jit
     def many(q, log_target, keys, leaves):
         inputs = jax.tree.unflatten(structure, leaves)
-        return jax.lax.map(lambda a: one(*a, inputs), (q, log_target, keys), batch_size=batch)
+        return jax.lax.map(
+            lambda a: one(a[0], a[1], a[2], inputs), (q, log_target, keys), batch_size=batch
+        )
 
     return many
 

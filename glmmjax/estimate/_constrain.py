@@ -15,7 +15,7 @@ positive diagonal.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,28 +96,26 @@ def constrain(space: Space, q: Float[Array, "p"]) -> Natural:
 
 
 class Priors(NamedTuple):
-    """Priors of one kind are stacked: `stacks[k]` is elementwise over values[index[k]].
+    """Priors of one kind are stacked: `stacks[k]` is elementwise over values[places[k]].
 
     A pytree: the priors' numbers are arrays, so other numbers compile nothing.
     """
 
     stacks: tuple[AbstractPrior, ...]
-    index: tuple[Array, ...]
+    places: tuple[Any, ...]
     correlations: tuple[AbstractPrior, ...]
 
     def log_prob(self, at: Natural) -> Float[Array, ""]:
         """Log prior density in q."""
         total = at.log_jacobian
-        for prior, index in zip(self.stacks, self.index, strict=True):
-            total = total + prior.log_prob(at.values[index]).sum()
+        for prior, at_k in zip(self.stacks, self.places, strict=True):
+            total = total + prior.log_prob(at.values[at_k]).sum()
         for prior, L in zip(self.correlations, at.factors, strict=True):
             total = total + prior.log_prob(L)
         return total
 
 
-def stack_priors(
-    values: list[AbstractPrior], correlations: list[AbstractPrior]
-) -> Priors:
+def stack_priors(values: list[AbstractPrior], correlations: list[AbstractPrior]) -> Priors:
     """One prior for each of `values`, one for each correlated term. NumPy arrays inside."""
     kinds: dict[object, list[int]] = {}
     for k, prior in enumerate(values):

@@ -5,6 +5,11 @@ mass matrix in growing windows). The loop around it is a program of our own, so 
 its arguments and not constants of it, and one program does warm-up and sampling alike: the
 likelihood and its gradient are compiled once. Calls do `CHUNK` iterations each, so that a run
 can be watched and interrupted.
+
+Chains begin at points where the density was not evaluated, for that would be another copy of it to
+compile. They are given slope 0 and the energy `UNKNOWN`, more than that of any point worth being
+at: the first transition then moves to a point of its tree in proportion to the densities there, and
+knows them from there on. It belongs to the warm-up, so that nothing of it is left in the draws.
 """
 
 from collections.abc import Callable
@@ -15,14 +20,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .._errors import NotSupportedError
 from ..numeric import fast_jit
 from ._target import Inputs, Target
 
 CHUNK = 100
-RETRIES = 10
+UNKNOWN = 1e12
 
 
 @dataclass(frozen=True)
@@ -48,28 +53,23 @@ class Draws(NamedTuple):
     accept: Any
 
 
-def _kernel(target: Target, inputs: Inputs, warmup: int, accept: float, depth: int):
-    """(state at x, next state): NumPyro's kernel of one chain.
+def _kernel(target: Target, inputs: Inputs | None, warmup: int, accept: float, depth: int):
+    """(first state at x, next state): NumPyro's kernel of one chain.
 
     The kernel remembers what its start told it, so it is started in every trace that uses it; given
-    the density and slopes at hand, that evaluates nothing.
+    energy and slope, that evaluates nothing.
     """
     from numpyro.infer.hmc import hmc
     from numpyro.infer.util import ParamInfo
 
-    def potential(x):
-        return -target.log_prob(x, inputs)
+    begin, advance = hmc(lambda x: -target.log_prob(x, inputs), algo="NUTS")  # pyright: ignore
 
-    begin, advance = hmc(potential, algo="NUTS")
-
-    def start(x, key):
-        return begin(
-            x, warmup, target_accept_prob=accept, max_tree_depth=depth, rng_key=key
-        )
+    def start(x, energy, slope, key):
+        known = ParamInfo(x, energy, slope)
+        return begin(known, warmup, target_accept_prob=accept, max_tree_depth=depth, rng_key=key)
 
     def step(state):
-        known = ParamInfo(state.z, state.potential_energy, state.z_grad)
-        start(known, state.rng_key)
+        start(state.z, state.potential_energy, state.z_grad, state.rng_key)
         return advance(state)
 
     return start, step
@@ -77,25 +77,24 @@ def _kernel(target: Target, inputs: Inputs, warmup: int, accept: float, depth: i
 
 @lru_cache(maxsize=32)
 def _programs(target: Target, structure: Any, warmup: int, accept: float, depth: int):
-    """Compiled (start, several steps from `at` on into the buffer)."""
-
-    def kernel(leaves):
-        return _kernel(target, jax.tree.unflatten(structure, leaves), warmup, accept, depth)
+    """Compiled (first states, a number of steps with what they leave)."""
 
     @fast_jit
-    def start(x, keys, leaves):
-        return jax.vmap(kernel(leaves)[0])(x, keys)
+    def start(x, keys):
+        first = _kernel(target, None, warmup, accept, depth)[0]
+        return jax.vmap(lambda v, key: first(v, jnp.asarray(UNKNOWN), 0.0 * v, key))(x, keys)
 
     def emit(state, inputs) -> Draws:
         q, u, log_slope = target.place(state.z, inputs)
         return Draws(
-            q, u, -state.potential_energy - log_slope, state.energy, state.diverging, state.num_steps,
-            state.accept_prob,
+            q, u, -state.potential_energy - log_slope, state.energy, state.diverging,
+            state.num_steps, state.accept_prob,
         )  # fmt: skip
 
     @fast_jit
     def several(state, leaves, n):
-        inputs, step = jax.tree.unflatten(structure, leaves), kernel(leaves)[1]
+        inputs = jax.tree.unflatten(structure, leaves)
+        step = _kernel(target, inputs, warmup, accept, depth)[1]
         look = jax.vmap(lambda s: emit(s, inputs))
         shapes = jax.eval_shape(look, state)
         buffer = jax.tree.map(lambda s: jnp.zeros((CHUNK, *s.shape), s.dtype), shapes)
@@ -121,16 +120,18 @@ def sample(
 ) -> tuple[Draws, Float[np.ndarray, "c"]]:
     """(draws after warm-up, step size of each chain).
 
-    Chains start at N(0, spread^2) in x, nearer to 0 where the density is not finite there. report:
-    called with (iterations done, iterations in all). Raises NotSupportedError if the density is not
-    finite anywhere around the centre.
+    Chains start at N(0, spread^2) in x. report: called with (iterations done, iterations in all).
+    Raises NotSupportedError if a chain found no point of finite density.
     """
     leaves, structure = jax.tree.flatten(inputs)
     leaves = tuple(leaves)
     start, several = _programs(
         target, structure, settings.warmup, settings.target_accept, settings.max_depth
     )
-    state = _begin(start, target, inputs, leaves, settings.chains, key, spread)
+    first, second = jax.random.split(key)
+    shape = (settings.chains, target.size(inputs.data))
+    x = spread * jax.random.normal(first, shape)
+    state = start(x, jax.random.split(second, settings.chains))
     parts, done, total = [], 0, settings.warmup + settings.draws
     while done < total:
         end = settings.warmup if done < settings.warmup else total
@@ -141,30 +142,16 @@ def sample(
         done += n
         if report is not None:
             report(done, total)
+        if done == settings.warmup:
+            _check_started(np.asarray(state.potential_energy))
     joined = jax.tree.map(lambda *v: np.concatenate(v).swapaxes(0, 1), *parts)
     return joined, np.asarray(state.adapt_state.step_size)
 
 
-def _begin(
-    start: Callable[..., Any],
-    target: Target,
-    inputs: Inputs,
-    leaves: tuple[Array, ...],
-    chains: int,
-    key: Any,
-    spread: Any,
-) -> Any:
-    """Chains at points of finite density."""
-    first, second = jax.random.split(key)
-    x = spread * jax.random.normal(first, (chains, target.size(inputs.data)))
-    keys = jax.random.split(second, chains)
-    for _ in range(RETRIES):
-        state = start(x, keys, leaves)
-        fine = jnp.isfinite(state.potential_energy) & jnp.isfinite(state.z_grad).all(1)
-        if bool(fine.all()):
-            return state
-        x = jnp.where(fine[:, None], x, 0.5 * x)
-    raise NotSupportedError(
-        "the posterior density is not finite around the starting values, so there is nowhere to "
-        "begin: give start= values, proper priors, or simplify the model"
-    )
+def _check_started(energy: Float[np.ndarray, "c"]) -> None:
+    """Raise where a chain still is where it began."""
+    if not (energy < UNKNOWN / 2).all():
+        raise NotSupportedError(
+            "the posterior density is not finite around the starting values, so there is nowhere "
+            "to begin: give start= values, proper priors, or simplify the model"
+        )

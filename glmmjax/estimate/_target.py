@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._typing import AnyArray
 from ..integrate import (
     AbstractIntegrator,
     Point,
@@ -54,8 +55,8 @@ class Working(NamedTuple):
 class Whitening(NamedTuple):
     """The map from x; `working` has one entry a bucket, or none."""
 
-    centre: Float[Array, "p"]
-    scale: Float[Array, "p p"]
+    centre: Float[AnyArray, "p"]
+    scale: Float[AnyArray, "p p"]
     working: tuple[Working, ...]
 
 

@@ -117,7 +117,10 @@ def _surroundings(space: Space, structure: Any):
         params = constrain(space, q).params
         at, jets, codes = find_mode(model, params, data, origin(model, params, data, False), False)
         layouts = lay_out_all(model, params, data, False)
-        phi = [jax.vmap(lambda r, u: phi_at(model, r, u, at.b))(*t) for t in zip(layouts, at.u, strict=True)]
+        phi = [
+            jax.vmap(lambda r, u: phi_at(model, r, u, at.b))(*t)
+            for t in zip(layouts, at.u, strict=True)
+        ]
         parts = zip(jets, phi, strict=True)
         working = tuple(
             Working(j.g, j.W, jnp.stack([v[p] for p in model.active], -1)) for j, v in parts

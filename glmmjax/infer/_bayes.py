@@ -1,4 +1,4 @@
-"""From a design to a `PosteriorFit`: name the priors, find the mode, sample, put the draws in order.
+"""From a design to a `PosteriorFit`: name the priors, find the mode, sample, name the draws.
 
 Everything that can be refused is refused before anything is compiled.
 """
@@ -103,13 +103,11 @@ def with_precision(design: Design, family: AbstractFamily) -> Design:
     moved = dataclasses.replace(disp, offset=disp.offset - 0.5 * np.log(design.weight))
     predictors = (*design.predictors[:at], moved, *design.predictors[at + 1 :])
     ones = np.ones_like(design.weight)
-    return dataclasses.replace(
-        design, predictors=predictors, weight=ones, weights_kind="frequency"
-    )
+    return dataclasses.replace(design, predictors=predictors, weight=ones, weights_kind="frequency")
 
 
 def lone_dispersion(model: Model, design: Design, dispformula: str | None) -> int | None:
-    """The coefficient that is the model's one dispersion; None if it is modelled or there is none."""
+    """The coefficient that is the one dispersion; None if it is modelled or there is none."""
     names = [p.name for p in design.predictors]
     if dispformula is not None or "disp" not in names:
         return None

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..numeric import THRESHOLD, pareto_k, tail_length
+from ._posterior_tables import array_stats
 
 if TYPE_CHECKING:
     from ._posterior_fit import PosteriorFit
@@ -61,9 +62,10 @@ def diagnose(fit: "PosteriorFit") -> PosteriorDiagnostics:
     full = 2**fit.settings.nuts.max_depth - 1
     saturated = int((stats["n_steps"].values >= full).sum())
     k = ratio_tail(fit)
-    worst = [float(table[c].max()) if len(table) else np.nan for c in ("rhat",)]
-    least = [float(table[c].min()) if len(table) else np.nan for c in ("ess_bulk", "ess_tail")]
-    found = (divergences, saturated, *worst, *least, k)
+    found = (
+        divergences, saturated, float(np.max(table["rhat"])), float(np.min(table["ess_bulk"])),
+        float(np.min(table["ess_tail"])), k,
+    )  # fmt: skip
     verdict, advice = _verdict(fit, *found)
     return PosteriorDiagnostics(verdict, advice, fit.notes, *found)
 
@@ -135,15 +137,13 @@ class Expected:
 
 def loo(fit: "PosteriorFit") -> Expected:
     """Leave-one-out by Pareto-smoothed importance sampling (arviz-stats)."""
-    from arviz_stats.base import array_stats as stats
+    stats = array_stats()
 
     ll: Any = fit.log_likelihood
     rows, k, p = stats.loo(ll, chain_axis=0, draw_axis=1)
     bad = int((k > THRESHOLD).sum())
     text = (
-        f"{bad} of {len(k)} rows have Pareto k above {THRESHOLD}: the estimate is not reliable there"
-        if bad
-        else ""
+        f"{bad} of {len(k)} rows have Pareto k above {THRESHOLD}: not reliable there" if bad else ""
     )
     return Expected("loo", *_total(rows), float(np.sum(p)), rows, k, text)
 

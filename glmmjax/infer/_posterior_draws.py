@@ -171,11 +171,11 @@ def _posterior(
     return xr.Dataset(variables, coords)
 
 
-def resample(tree: "xr.DataTree", rng: np.random.Generator) -> "xr.DataTree":
+def resample(tree: Any, rng: np.random.Generator) -> "xr.DataTree":
     """Draws of each chain chosen anew with probability proportional to e^log_weight."""
     import xarray as xr
 
-    log_w = tree["sample_stats"]["log_weight"].values  # pyright: ignore
+    log_w = tree["sample_stats"]["log_weight"].values
     n = log_w.shape[1]
     w = np.exp(log_w - log_w.max(1, keepdims=True))
     picks = np.stack([rng.choice(n, n, p=own / own.sum()) for own in w])

@@ -38,20 +38,20 @@ class PosteriorFit:
     slots: Slots
     data: Data = field(repr=False)
     priors: NamedPriors
-    tree: "xr.DataTree" = field(repr=False)
+    tree: Any = field(repr=False)  # xarray.DataTree
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
 
     # ---- what was sampled ----------------------------------------------------------------
     @property
-    def posterior(self) -> "xr.DataTree":
+    def posterior(self) -> Any:
         """Named draws: b, dispersion, sd_<group>, cor_<group>, r_<group> (`_posterior_draws`)."""
-        return self.tree["posterior"]  # pyright: ignore[reportReturnType]
+        return self.tree["posterior"]
 
     @property
-    def sample_stats(self) -> "xr.DataTree":
+    def sample_stats(self) -> Any:
         """lp, energy, diverging, n_steps, acceptance_rate, step_size[, log_weight]."""
-        return self.tree["sample_stats"]  # pyright: ignore[reportReturnType]
+        return self.tree["sample_stats"]
 
     @property
     def model(self) -> Model:
@@ -64,7 +64,7 @@ class PosteriorFit:
     @property
     def shape(self) -> tuple[int, int]:
         """(chains, draws of each)."""
-        return self.sample_stats["lp"].shape  # pyright: ignore[reportReturnType]
+        return self.sample_stats["lp"].shape
 
     @property
     def draws(self) -> int:
@@ -84,7 +84,7 @@ class PosteriorFit:
     @cached_property
     def described(self) -> Described:
         """Coefficients and factors of all draws, chain after chain."""
-        q = self.tree["unconstrained"]["q"].values  # pyright: ignore[reportAttributeAccessIssue]
+        q = self.tree["unconstrained"]["q"].values
         return describe(self.space, q.reshape(self.draws, -1))
 
     # ---- tables (infer/_posterior_tables.py) ---------------------------------------------
@@ -138,9 +138,7 @@ class PosteriorFit:
         seed: int = 0,
     ) -> Any:
         """Posterior means of the rows' means, or their draws."""
-        return _rows.predict(
-            self, newdata, effects, kind, new_levels, interval, draws, seed
-        )
+        return _rows.predict(self, newdata, effects, kind, new_levels, interval, draws, seed)
 
     def posterior_predictive(
         self,

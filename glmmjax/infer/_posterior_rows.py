@@ -5,12 +5,12 @@
 in chunks of draws, so that no more than `BUDGET` numbers are held at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from .._errors import DataError, NotSupportedError
 from ._draws import draw
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BUDGET = 2_000_000
 EFFECTS = ("conditional", "fixed")
 Phi = tuple[Float[np.ndarray, "k n"], ...]
+# for every group: the number of each row's new level (-1: it is known), and z of every draw there
+NewLevels = Sequence[tuple[Int[np.ndarray, "n"], Float[np.ndarray, "draws l q"]]]
 
 
 def predict(
@@ -92,7 +94,7 @@ def log_likelihood(fit: "PosteriorFit") -> Float[np.ndarray, "c d n"]:
     """Log density of every row used under every draw, times its frequency weight."""
     rows, y, weight = fitted_rows(_any(fit)), fit.design.y, fit.design.weight
     parts = []
-    for _, phi in _chunks(fit, rows, "conditional", None):
+    for _, phi in _chunks(fit, rows, "conditional"):
         k, n = phi[0].shape
         tiled = np.tile(y, (k, *(1 for _ in y.shape[1:])))
         value = rowwise(fit.family, "log_prob", _flat(phi), np.zeros(0), tiled)
@@ -143,9 +145,7 @@ def _prior_draws(fit: "PosteriorFit", n: int, key: Any) -> tuple[np.ndarray, lis
     return np.stack(columns, 1), factors
 
 
-def _from_values(
-    fit: "PosteriorFit", values: np.ndarray, factors: list[np.ndarray]
-) -> Described:
+def _from_values(fit: "PosteriorFit", values: np.ndarray, factors: list[np.ndarray]) -> Described:
     """Coefficients and Lam by group from the quantities that priors speak of."""
     space, P = fit.space, fit.space.model.num_beta
     beta, blocks, at = values[:, :P].copy(), {}, P
@@ -195,14 +195,14 @@ def _check(effects: str, kind: str, new_levels: str) -> None:
 
 def _rows(
     fit: "PosteriorFit", newdata: Any, effects: str, new_levels: str, seed: int
-) -> tuple[PredictionRows, list[tuple[np.ndarray, np.ndarray]] | None]:
-    """(rows, for every group the number of each row's new level and z of each new level)."""
+) -> tuple[PredictionRows, NewLevels]:
+    """The rows, and what is drawn for levels that the fitted data did not have."""
     if newdata is None:
-        return fitted_rows(_any(fit)), None
+        return fitted_rows(_any(fit)), ()
     made = "population" if new_levels == "sample" else new_levels
     rows = new_rows(_any(fit), newdata, effects, made)
     if effects == "fixed" or new_levels != "sample":
-        return rows, None
+        return rows, ()
     labels = _labels(_any(fit), newdata)
     rng, out = np.random.default_rng([seed, 3]), []
     for group, own in zip(fit.slots.groups, rows.groups, strict=True):
@@ -221,7 +221,7 @@ def _slices(draws: int, n: int) -> list[slice]:
 
 
 def _chunks(
-    fit: "PosteriorFit", rows: PredictionRows, effects: str, b_new: Any
+    fit: "PosteriorFit", rows: PredictionRows, effects: str, b_new: NewLevels = ()
 ) -> Iterator[tuple[slice, Phi]]:
     """The family's predictors of the rows, a chunk of draws at a time."""
     found = fit.described
@@ -231,11 +231,11 @@ def _chunks(
     for at in _slices(fit.draws, rows.n):
         b = [v[at] for v in r]
         phi = _predictors(fit, rows, found.beta[at], b)
-        for g, (index, z) in enumerate(b_new or ()):
-            fresh = np.einsum("kij,klj->kli", found.Lam[g][at], z[at])
-            fresh = np.concatenate([fresh, np.zeros_like(fresh[:, :1])], 1) if fresh.size else None
-            if fresh is not None:
-                _add(phi, rows.groups[g], fresh[:, index])
+        for own, L, (index, z) in zip(rows.groups, found.Lam, b_new, strict=bool(b_new)):
+            fresh = np.einsum("kij,klj->kli", L[at], z[at])
+            zero = np.zeros((len(fresh), 1, z.shape[2]))  # index -1: a level that is known
+            fresh = np.concatenate([fresh, zero], 1)
+            _add(phi, own, fresh[:, index])
         yield at, _family_phi(fit, rows, phi)
 
 

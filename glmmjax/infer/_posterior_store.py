@@ -4,7 +4,6 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from .._errors import NotSupportedError
 
 if TYPE_CHECKING:
@@ -19,17 +18,18 @@ def save(fit: "PosteriorFit", path: str | os.PathLike[str]) -> None:
     """
     try:
         import h5netcdf  # noqa: F401
-        import h5py  # noqa: F401
+        import h5py  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise NotSupportedError(
             f"saving a posterior needs {error.name}: pip install 'glmmjax[bayes]'"
         ) from None
     s = fit.settings
+    priors = dict(zip(fit.priors.names, map(repr, fit.priors.priors), strict=True))
     attributes = {
-        "inference_library": "glmmjax", "inference_library_version": __version__,
+        "inference_library": "glmmjax",
         "formula": s.formula, "family": s.family.name, "link": s.family.link.name,
         "method": s.label, "seed": s.seed, "warmup": s.nuts.warmup,
-        "priors": json.dumps(dict(zip(fit.priors.names, map(repr, fit.priors.priors), strict=True))),
+        "priors": json.dumps(priors),
     }  # fmt: skip
     tree = fit.to_datatree()
     tree.attrs = attributes

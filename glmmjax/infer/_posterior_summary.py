@@ -56,5 +56,7 @@ def _table(fit: "PosteriorFit", heading: str = "") -> Table:
     rows = []
     for name, row in fit.table[list(COLUMNS)].iterrows():
         cells = [f"{row[c]:.4g}" for c in COLUMNS[:5]]
-        rows.append((str(name), *cells, f"{row['rhat']:.3f}", *(f"{row[c]:.0f}" for c in COLUMNS[6:])))
+        rows.append(
+            (str(name), *cells, f"{row['rhat']:.3f}", *(f"{row[c]:.0f}" for c in COLUMNS[6:]))
+        )
     return Table(heading, ("", *COLUMNS), tuple(rows))

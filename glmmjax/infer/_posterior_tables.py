@@ -30,6 +30,13 @@ class Quantities:
     draws: Float[np.ndarray, "c d K"]
 
 
+def array_stats() -> Any:
+    """arviz-stats on plain arrays."""
+    from arviz_stats.base import array_stats as found  # pyright: ignore[reportPrivateImportUsage]
+
+    return found
+
+
 def quantities(fit: "PosteriorFit") -> Quantities:
     """Coefficients, dispersion, sds and correlations, by the names that priors have."""
     post = fit.posterior
@@ -46,7 +53,9 @@ def quantities(fit: "PosteriorFit") -> Quantities:
         parts.append(post[f"sd_{group.name}"].values)
         if correlated[g]:
             i, j = _pairs(fit, g)
-            names += [f"cor:{group.name}:{own[g][a]}:{own[g][b]}" for a, b in zip(i, j, strict=True)]
+            names += [
+                f"cor:{group.name}:{own[g][a]}:{own[g][b]}" for a, b in zip(i, j, strict=True)
+            ]
             kinds += ["cor"] * len(i)
             parts.append(post[f"cor_{group.name}"].values[..., i, j])
     return Quantities(tuple(names), tuple(kinds), np.concatenate(parts, -1))
@@ -68,7 +77,8 @@ def _pairs(fit: "PosteriorFit", g: int) -> tuple[list[int], list[int]]:
 def table(draws: Float[np.ndarray, "c d K"], names: Any) -> "pd.DataFrame":
     """mean, sd, quantiles, mcse_mean, ess_bulk, ess_tail, rhat: a row a quantity."""
     import pandas as pd
-    from arviz_stats.base import array_stats as stats
+
+    stats = array_stats()
 
     axes: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
     flat = draws.reshape(-1, draws.shape[-1])
@@ -117,7 +127,8 @@ def hypothesis(fit: "PosteriorFit", text: str) -> "pd.Series":
     unknown name or a text that is no comparison.
     """
     import pandas as pd
-    from arviz_stats.base import array_stats as stats
+
+    stats = array_stats()
 
     from ..design._evaluate import Evaluator
     from ..design._values import Numeric, State

@@ -57,9 +57,7 @@ class NamedPriors:
     def __str__(self) -> str:
         width = max(map(len, self.names), default=0)
         rows = zip(self.names, self.priors, self.default, strict=True)
-        return "\n".join(
-            f"{n:<{width}}  {p!r}{'  (default)' if d else ''}" for n, p, d in rows
-        )
+        return "\n".join(f"{n:<{width}}  {p!r}{'  (default)' if d else ''}" for n, p, d in rows)
 
 
 def name_priors(
@@ -110,7 +108,7 @@ def _check_keys(given: dict[str, Any], known: list[str]) -> None:
             raise DataError(f"priors names {key!r}; known are {', '.join(map(repr, known))}")
 
 
-def _check_prior(key: str, prior: Any, support: str, levels: int) -> None:
+def _check_prior(key: str, prior: Any, support: str, levels: float) -> None:
     if not isinstance(prior, pr.AbstractPrior):
         raise DataError(f"priors[{key!r}] is a prior such as gj.priors.Normal(0, 1), not {prior!r}")
     if prior.support not in (support, "any"):
@@ -122,9 +120,9 @@ def _check_prior(key: str, prior: Any, support: str, levels: int) -> None:
         raise DataError(f"priors[{key!r}] must be {example}, not {prior!r}")
     if not prior.proper and levels < FEW_LEVELS:
         raise DataError(
-            f"a flat prior on {key!r} has no proper posterior: its factor has {levels} level(s), "
-            f"and fewer than {FEW_LEVELS} leave the standard deviation unbounded. Use a proper "
-            "prior, such as gj.priors.HalfNormal(1)"
+            f"a flat prior on {key!r} has no proper posterior: its factor has {levels:.0f} "
+            f"level(s), and fewer than {FEW_LEVELS} leave the standard deviation unbounded. Use a "
+            "proper prior, such as gj.priors.HalfNormal(1)"
         )
 
 
@@ -156,8 +154,8 @@ def _coefficient_rows(
             prior = _dispersion(family, s)
             rows.append(("dispersion", ("dispersion",), "positive", prior, np.inf))
             continue
-        at = _centre_and_size(family, p, s, centre, start[first : first + len(p.names)])
-        rows += _predictor_rows(p, *at)
+        own = start[first : first + len(p.names)]
+        rows += _predictor_rows(p, *_centre_and_size(family, p, s, centre, own))
     return rows
 
 

@@ -50,7 +50,8 @@ class AbstractPrior(eqx.Module):
                 raise DataError(f"{name} of {type(self).__name__} is a number, not {value!r}")
             if not isinstance(value, Real):
                 continue  # an array of several, or a number being traced
-            wrong = not math.isfinite(value) or (name in self.positive and not value > 0)
+            number = float(value)
+            wrong = not math.isfinite(number) or (name in self.positive and not number > 0)
             if wrong:
                 kind = "a positive number" if name in self.positive else "a finite number"
                 raise DataError(f"{name} of {type(self).__name__} is {kind}, not {value!r}")

@@ -35,8 +35,8 @@ def correlation_factor(
     c = jnp.logaddexp(Y, -Y) - math.log(2.0)
     before = jnp.cumsum(c, 1) - c
     lower = np.tril(np.ones((K, K)), -1)
-    L = lower * jnp.tanh(Y) * jnp.exp(-before) + jnp.diag(jnp.exp(-c.sum(1)))
-    return L, -(lower * (2 * c + before)).sum()
+    L = jnp.tanh(Y) * jnp.exp(-before) * lower + jnp.diag(jnp.exp(-c.sum(1)))
+    return L, -((2 * c + before) * lower).sum()
 
 
 class LKJ(AbstractPrior):

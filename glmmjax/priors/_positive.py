@@ -125,9 +125,7 @@ class OnVariance(AbstractPositive):
 
     def __check_init__(self):
         if not isinstance(self.variance, AbstractPositive):
-            raise DataError(
-                f"OnVariance takes a prior of a positive number, not {self.variance!r}"
-            )
+            raise DataError(f"OnVariance takes a prior of a positive number, not {self.variance!r}")
 
     def log_density(self, x: Arr) -> Arr:
         return self.variance.log_prob(x * x) + LOG_2 + jnp.log(x)

@@ -5,6 +5,7 @@ from helpers.posteriors import CBPP, PRIORS, short
 
 import glmmjax as gj
 
+
 @pytest.fixture(scope="session")
 def cbpp():
     return gj.datasets.load("cbpp")

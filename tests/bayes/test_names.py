@@ -72,7 +72,10 @@ def test_priors_of_one_kind_are_stacked():
 @pytest.mark.parametrize(
     ("priors", "text"),
     [
-        ({"perod": pr.Normal(0, 1)}, r"priors names 'perod'; known are 'Intercept', 'b'.*'sd:herd'"),
+        (
+            {"perod": pr.Normal(0, 1)},
+            r"priors names 'perod'; known are 'Intercept', 'b'.*'sd:herd'",
+        ),
         ({"dispersion": pr.HalfNormal(1)}, "priors names 'dispersion'"),
         ({"sd": pr.Normal(0, 1)}, r"priors\['sd'\] must be HalfNormal.*not Normal\(0, 1\)"),
         ({"b": pr.HalfNormal(1)}, r"priors\['b'\] must be Normal"),

@@ -56,7 +56,7 @@ def mode(name):
 
 
 def test_the_map_to_parameters_is_that_of_the_model():
-    """theta fills the factors diag(sd) L in the model's order; `values` are what priors speak of."""
+    """theta fills the factors diag(sd) L in the model's order; priors speak of `values`."""
     m = built("slope")
     q = np.array([1.0, 2.0, 0.3, np.log(2.0), np.log(0.5), np.arctanh(0.6)])
     at = constrain(m.space, jnp.asarray(q))
@@ -96,7 +96,7 @@ def test_the_marginal_density_and_its_gradient(integrator):
 
 
 def test_at_its_mode_the_whitened_posterior_is_round():
-    """Zero slope and curvature -1 in z of the marginal density, zero slope in w of the joint one."""
+    """Slope 0 and curvature -1 in z of the marginal density, slope 0 in w of the joint one."""
     inputs, m = whitened("cbpp"), built("cbpp")
     target = Target(m.space, gj.Laplace())
     slope = jax.jit(jax.grad(lambda z: target.log_prob(z, inputs)))
@@ -105,9 +105,7 @@ def test_at_its_mode_the_whitened_posterior_is_round():
     H = np.stack([(slope(1e-3 * e) - slope(-1e-3 * e)) / 2e-3 for e in np.eye(p)])
     np.testing.assert_allclose(H, -np.eye(p), atol=2e-2)
     joint = Target(m.space)
-    at_mode = jax.jit(jax.grad(lambda x: joint.log_prob(x, inputs)))(
-        np.zeros(joint.size(m.data))
-    )
+    at_mode = jax.jit(jax.grad(lambda x: joint.log_prob(x, inputs)))(np.zeros(joint.size(m.data)))
     np.testing.assert_allclose(at_mode[p:], 0, atol=1e-6)
 
 

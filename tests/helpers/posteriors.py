@@ -1,4 +1,4 @@
-"""Small models for the tests of `bayes`, built once, with a plain NumPy posterior as their oracle."""
+"""Small models for the tests of `bayes`, built once, and a plain NumPy posterior: their oracle."""
 
 import itertools
 import warnings
@@ -62,7 +62,13 @@ def _unequal():
     h = rng.integers(0, 3, g.size)
     x = rng.normal(size=g.size)
     y = 1 + x + 0.7 * rng.normal(size=7)[g] + rng.normal(size=g.size)
-    return {"y": y, "x": x, "g": g.astype(str), "h": h.astype(str), "k": rng.poisson(np.exp(0.4 * y))}
+    return {
+        "y": y,
+        "x": x,
+        "g": g.astype(str),
+        "h": h.astype(str),
+        "k": rng.poisson(np.exp(0.4 * y)),
+    }
 
 
 @cache
