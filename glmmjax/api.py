@@ -97,6 +97,9 @@ def glmm(
         in every grouping factor. `fit.corr_params` holds rho.
     missing : "drop" (with one `DataWarning` line) or "raise".
     start : starting values by name, e.g. ``{"Intercept": 1.0, "sd:herd:Intercept": 0.5}``.
+    priors : a prior by name, as in `bayes`, which the likelihood is multiplied by: its maximum is
+        the posterior's mode, with the random effects integrated out (an integrator, `reml=False`).
+        Parameters left out have none. `fit.loglik` is that of the likelihood alone.
     seed : of the draws of "importance", "mcem" and "saem"; the same seed, the same result.
     progress : True prints a line a step to stderr; a callable gets (iteration, loglik, x).
     options : `tol` and `max_evaluations` of the outer search.
@@ -137,8 +140,6 @@ def _fit_formula(
 ) -> Fit:
     """What `lmm` and `glmm` share; `columns` are the data arguments of `make_design`."""
     began = time.perf_counter()
-    if priors:
-        raise NotSupportedError("priors= is not available yet in this version")
     how = resolve_method(method, nodes, reml)
     family = _family(family, link, ziformula)
     design = make_design(
@@ -146,8 +147,9 @@ def _fit_formula(
     )
     fit = fit_design(
         design, family, how, formula=formula, ziformula=ziformula,
-        dispformula=dispformula, start=start, options=_options(options, progress),
-        record={"seed": whole_seed(seed)}, seconds={"design": time.perf_counter() - began},
+        dispformula=dispformula, start=start, priors=priors,
+        options=_options(options, progress), record={"seed": whole_seed(seed)},
+        seconds={"design": time.perf_counter() - began},
     )  # fmt: skip
     return announce(fit, strict)
 

@@ -25,6 +25,7 @@ from ._mcem import MCEM as MCEM
 from ._nuts import NUTS as NUTS
 from ._nuts import Draws as Draws
 from ._nuts import sample as sample
+from ._penalised import PenalisedLikelihood as PenalisedLikelihood
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM
 from ._target import Inputs as Inputs

@@ -70,13 +70,8 @@ class Natural(NamedTuple):
 def constrain(space: Space, q: Float[Array, "p"]) -> Natural:
     """From free numbers to parameters."""
     model, P = space.model, space.model.num_beta
-    beta, log_jacobian = q[:P], jnp.zeros((), q.dtype)
-    values = beta
-    if space.dispersion is not None:
-        # d(e) is a power of exp(e) in every family, so its slope is positive or negative throughout
-        value, slope = jax.value_and_grad(model.family.dispersion)(beta[space.dispersion])
-        values = beta.at[space.dispersion].set(value)
-        log_jacobian = log_jacobian + jnp.log(jnp.abs(slope))
+    beta = q[:P]
+    values, log_jacobian = coefficient_values(space, beta)
     theta, factors, at = [], [], P
     for term in model.terms:
         k = term.q
@@ -93,6 +88,17 @@ def constrain(space: Space, q: Float[Array, "p"]) -> Natural:
     params = Params(beta, jnp.concatenate([*theta, q[:0]]), q[:0])
     values = jnp.concatenate([values, jnp.exp(log_sd)])
     return Natural(params, values, tuple(factors), log_jacobian + log_sd.sum())
+
+
+def coefficient_values(
+    space: Space, beta: Float[Array, "P"]
+) -> tuple[Float[Array, "P"], Float[Array, ""]]:
+    """(beta with the dispersion in its coefficient's place, log of the slope of that)."""
+    if space.dispersion is None:
+        return beta, jnp.zeros((), beta.dtype)
+    # d(e) is a power of exp(e) in every family, so its slope has one sign
+    value, slope = jax.value_and_grad(space.model.family.dispersion)(beta[space.dispersion])
+    return beta.at[space.dispersion].set(value), jnp.log(jnp.abs(slope))
 
 
 class Priors(NamedTuple):

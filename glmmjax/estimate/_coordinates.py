@@ -50,6 +50,8 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
     w_mean = w * (y[:, 1] if y.ndim == 2 else 1.0)
     mean = (linear_mean if model.curve is None else curved_mean)(model, data, rows, z, w_mean, init)
     spread = float(np.sqrt(np.average(mean.residual**2, weights=w_mean))) or 1.0
+    if family.support != "real" and spread < 1e-8 * np.abs(z).max():
+        spread = 1.0  # complete separation: what is left is rounding, and no scale for an effect
     k = model.mean_predictors
     J = [rows["X"][:, model.column_slice(p)] * mean.slopes[:, [p]] for p in range(k)]
     beta = [mean.beta]

@@ -17,7 +17,7 @@ from ._assess import assess, total_error
 from ._base import SMALL, AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows, restart, stack, unstack
 from ._reml import coefficient_covariance
-from ._search import descend, optimise, status
+from ._search import Objective, Penalised, descend, optimise, status
 
 # Density evaluations of one call from which a search starts where Laplace's ends.
 EXPENSIVE = 500_000
@@ -165,15 +165,16 @@ class MaximumLikelihood(AbstractEstimator):
             start = self._start(model, data, init, options)
         x0 = stack(start.params if init is None else init)
         objective = MarginalObjective(model, data, self.integrator, key)
+        searched = self.penalise(objective)
         objective.begin(x0, start.mode)
         free = np.ones(x0.size, bool)
         free[model.column_slice(0)] = not objective.reml
         if init is None and start.mode is None:
-            x0 = _gentle(objective, model, data, start.T, free, x0)
-        best = optimise(objective, x0, start, model, model.theta_slice, free, options)
+            x0 = _gentle(searched, model, data, start.T, free, x0)
+        best = optimise(searched, x0, start, model, model.theta_slice, free, options)
         if not np.isfinite(best.value) and not best.interrupted:
             x0 = _feasible(objective, x0)
-            best = optimise(objective, x0, start, model, model.theta_slice, free, options)
+            best = optimise(searched, x0, start, model, model.theta_slice, free, options)
         if objective.x is None or not np.array_equal(objective.x, best.x):
             objective.best = np.inf
             objective(best.x)
@@ -184,16 +185,26 @@ class MaximumLikelihood(AbstractEstimator):
                 objective.coefficients, model, unstack(model, x), data, mode, best.x, cov
             )
         params, error, details = unstack(model, x), 0.0, {}
+        loglik = -best.value - self.log_prior(best.x)
         if isinstance(self.integrator, Importance):
             found = assess(self.integrator, model, params, data, mode, key)
             error = total_error(found)
             details["pareto_k"] = np.concatenate([a.pareto_k for a in found])
         return Estimate(
-            params, -best.value, cov, best.pinned, mode, start, best.converged,
-            status(best), best.gradient, best.min_eigenvalue, code,
-            best.evaluations, best.iterations, {"search": time.perf_counter() - began},
+            params, loglik, cov, best.pinned, mode, start, best.converged, status(best),
+            best.gradient, best.min_eigenvalue, code, best.evaluations, best.iterations,
+            {"search": time.perf_counter() - began},
             loglik_se=error, details=details,
         )  # fmt: skip
+
+    def penalise(self, objective: MarginalObjective) -> Objective:
+        """What is minimised: here the likelihood itself."""
+        return objective
+
+    def log_prior(self, x: np.ndarray) -> float:
+        """What it holds beside the log-likelihood."""
+        del x
+        return 0.0
 
     def _start(self, model: Model, data: Data, init: Params | None, options: Options) -> Start:
         """Where Laplace's approximation ends, if an evaluation costs so much more than its own that
@@ -221,27 +232,8 @@ def _feasible(objective: MarginalObjective, x0: np.ndarray) -> np.ndarray:
     return x
 
 
-class _Penalised:
-    """An objective plus x' diag(precision) x / 2."""
-
-    def __init__(self, objective: MarginalObjective, precision: np.ndarray):
-        self.objective, self.precision = objective, precision
-        self.side_by_side = objective.side_by_side
-
-    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        f, g = self.many(x[None])
-        return float(f[0]), g[0]
-
-    def many(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        f, g = self.objective.many(X)
-        return f + 0.5 * X**2 @ self.precision, g + X * self.precision
-
-    def forget(self) -> None:
-        self.objective.forget()
-
-
 def _gentle(
-    objective: MarginalObjective,
+    objective: Objective,
     model: Model,
     data: Data,
     T: np.ndarray,
@@ -260,4 +252,5 @@ def _gentle(
     cols = model.column_slice(predictors.index("zi"))
     precision = np.zeros(x0.size)
     precision[cols] = flat_rows(data)["X"][:, cols].var(0)
-    return descend(_Penalised(objective, precision), x0, T, free, Options(tol=1e-2))
+    ridge = Penalised(objective, lambda X: (0.5 * X**2 @ precision, X * precision))
+    return descend(ridge, x0, T, free, Options(tol=1e-2))

@@ -5,8 +5,9 @@ Where an evaluation is so small that its cost is overhead, a whole Hessian by ce
 Newton needs few. Elsewhere BFGS needs the fewest evaluations. Both end in the same polish.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -38,6 +39,29 @@ class Objective(Protocol):
     def forget(self) -> None:
         """Start anew whatever is warm-started."""
         ...
+
+
+class Penalised:
+    """An objective plus a penalty: (values, slopes) at the rows of X."""
+
+    def __init__(self, objective: Objective, penalty: Callable[[np.ndarray], tuple[Any, Any]]):
+        self.objective, self.penalty = objective, penalty
+
+    @property
+    def side_by_side(self) -> bool:
+        return self.objective.side_by_side
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        f, g = self.many(x[None])
+        return float(f[0]), g[0]
+
+    def many(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        f, g = self.objective.many(X)
+        value, slope = self.penalty(X)
+        return f + value, g + slope
+
+    def forget(self) -> None:
+        self.objective.forget()
 
 
 class Interrupted(Exception):

@@ -34,7 +34,7 @@ from ..model import Data, Model
 from ._engine import device_data, starting_values
 from ._fit import double_precision
 from ._posterior_draws import arrange
-from ._prior_names import name_priors
+from ._prior_names import lone_dispersion, name_priors
 
 if TYPE_CHECKING:
     from ._posterior_fit import PosteriorFit
@@ -104,14 +104,6 @@ def with_precision(design: Design, family: AbstractFamily) -> Design:
     predictors = (*design.predictors[:at], moved, *design.predictors[at + 1 :])
     ones = np.ones_like(design.weight)
     return dataclasses.replace(design, predictors=predictors, weight=ones, weights_kind="frequency")
-
-
-def lone_dispersion(model: Model, design: Design, dispformula: str | None) -> int | None:
-    """The coefficient that is the one dispersion; None if it is modelled or there is none."""
-    names = [p.name for p in design.predictors]
-    if dispformula is not None or "disp" not in names:
-        return None
-    return model.column_slice(names.index("disp")).start
 
 
 def sample_design(

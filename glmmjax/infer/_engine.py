@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -17,6 +18,7 @@ from .._errors import (
     DataError,
     DataWarning,
     GlmmjaxError,
+    NotSupportedError,
     SeparationWarning,
     SingularFitWarning,
 )
@@ -24,6 +26,7 @@ from ..design import Design
 from ..design._buckets import pack
 from ..estimate import Options
 from ..families import AbstractFamily
+from ..integrate import AbstractIntegrator
 from ..model import Data, Params
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
@@ -45,6 +48,7 @@ def fit_design(
     ziformula: str | None,
     dispformula: str | None,
     start: dict[str, float] | None = None,
+    priors: dict[str, Any] | None = None,
     options: Options = Options(),
     record: dict[str, Any] | None = None,
     seconds: dict[str, float] | None = None,
@@ -62,11 +66,37 @@ def fit_design(
     model, data, slots = pack(design, family)
     with double_precision():
         data = device_data(data)
+        if priors:
+            settings = penalise(settings, design, model, data, priors)
         clock["pack"] = time.perf_counter() - began
         init = None if start is None else starting_values(design, model, data, start)
-        estimate = estimator.fit(model, data, init, settings.key, options=options)
+        estimate = settings.estimator.fit(model, data, init, settings.key, options=options)
     clock["search"] = estimate.seconds["search"]
     return Fit(settings, design, model, slots, estimate, data, clock)
+
+
+def penalise(
+    settings: Settings, design: Design, model: Any, data: Data, priors: dict[str, Any]
+) -> Settings:
+    """The settings with an estimator that multiplies the likelihood by the priors named.
+
+    Raises `DataError` for priors that do not fit the model, and `NotSupportedError` for a method
+    that is not maximum likelihood by an integrator.
+    """
+    from ..estimate import PenalisedLikelihood, Space, find_start
+    from ._prior_names import lone_dispersion, name_priors
+
+    plain = isinstance(settings.how, AbstractIntegrator) and design.weights_kind == "frequency"
+    if not plain or settings.reml:
+        raise NotSupportedError(
+            "priors= multiply a likelihood that an integrator gives, of frequency weights: use "
+            "method='laplace', 'agq' or 'importance' with reml=False, or gj.bayes"
+        )
+    space = Space(model, lone_dispersion(model, design, settings.dispformula))
+    start = np.asarray(find_start(model, data).params.beta)
+    named = name_priors(design, settings.family, space, start, priors, flat=True)
+    how: Any = settings.how
+    return replace(settings, estimator=PenalisedLikelihood(how, space, named.stacked))
 
 
 def starting_values(design: Design, model: Any, data: Data, start: Any) -> Params | None:

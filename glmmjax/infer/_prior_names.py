@@ -40,6 +40,7 @@ from ..design import Design, PredictorDesign
 from ..design._units import merge_groups
 from ..estimate import Priors, Space, stack_priors
 from ..families import AbstractFamily
+from ..model import Model
 
 DF, WIDE = 3.0, 2.5
 FEW_LEVELS = 3  # a flat prior on the sd of fewer levels has no proper posterior
@@ -66,10 +67,13 @@ def name_priors(
     space: Space,
     start: np.ndarray,
     given: Mapping[str, Any] | None,
+    *,
+    flat: bool = False,
 ) -> NamedPriors:
     """Every parameter's prior.
 
-    start: starting values of beta. Raises DataError for a key that names nothing (with a list of
+    start: starting values of beta; flat: parameters left out get no prior in the place of a
+    default. Raises DataError for a key that names nothing (with a list of
     the names), a value that is no prior or of the wrong support, and a flat prior on a standard
     deviation that has no proper posterior.
     """
@@ -83,14 +87,22 @@ def name_priors(
     names, chosen, default = [], [], []
     for name, keys, support, fallback, levels in (*rows, *cors):
         key = next((k for k in keys if k in given), None)
-        prior = fallback if key is None else given[key]
-        _check_prior(key or name, prior, support, levels)
+        prior = given[key] if key else pr.Flat() if flat else fallback
+        _check_prior(key or name, prior, support, np.inf if flat else levels)
         names.append(name)
         chosen.append(pr.LKJ(1.0) if support == "correlation" and not prior.proper else prior)
         default.append(key is None)
     cut = len(rows)
     stacked = stack_priors(chosen[:cut], chosen[cut:])
     return NamedPriors(tuple(names), tuple(chosen), tuple(default), stacked)
+
+
+def lone_dispersion(model: Model, design: Design, dispformula: str | None) -> int | None:
+    """The coefficient that is the one dispersion; None if it is modelled or there is none."""
+    names = [p.name for p in design.predictors]
+    if dispformula is not None or "disp" not in names:
+        return None
+    return model.column_slice(names.index("disp")).start
 
 
 def _mapping(given: Any) -> dict[str, Any]:

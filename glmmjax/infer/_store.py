@@ -16,7 +16,7 @@ import numpy as np
 from .. import families
 from .._errors import DataError, NotSupportedError
 from ..design._buckets import pack
-from ..estimate import Estimate
+from ..estimate import Estimate, PenalisedLikelihood
 from ..integrate import Point
 from ..model import Data, Model, Params, dimension
 from ._archive import read_archive, write_archive
@@ -42,6 +42,10 @@ def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
     if fit.model.curve is not None:
         raise NotSupportedError(
             "a nonlinear mixed model cannot be saved yet: keep the data and the call, and fit again"
+        )
+    if isinstance(fit.settings.estimator, PenalisedLikelihood):
+        raise NotSupportedError(
+            "a fit with priors= cannot be saved yet: keep the data and the call"
         )
     header = {
         "schema": SCHEMA,

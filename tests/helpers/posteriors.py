@@ -14,9 +14,8 @@ from glmmjax.design import make_design
 from glmmjax.design._buckets import pack
 from glmmjax.estimate import Inputs, Space, find_start, first_coordinates, restrict
 from glmmjax.families import ZeroInflated, get
-from glmmjax.infer._bayes import lone_dispersion
 from glmmjax.infer._engine import device_data
-from glmmjax.infer._prior_names import NamedPriors, name_priors
+from glmmjax.infer._prior_names import NamedPriors, lone_dispersion, name_priors
 
 pr = gj.priors
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
