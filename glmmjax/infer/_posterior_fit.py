@@ -195,7 +195,7 @@ class PosteriorFit:
         return xr.DataTree.from_dict({**groups, "log_likelihood": ll.assign_coords(coords)})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the draws to netCDF, with the priors and the call as attributes."""
+        """Write to netCDF; `load` reads it back, and any reader of netCDF finds the draws."""
         _store.save(self, path)
 
 

@@ -1,36 +1,217 @@
-"""A posterior in a netCDF file: the tree, with what was asked for as attributes of its root."""
+"""A posterior in a netCDF file: the tree of draws, and beside it what the model is made of.
 
+Any package that reads netCDF finds the draws by name. `gj.load` also rebuilds the fit: the group
+`glmmjax` holds the arrays of the design, and its attribute `header` the call, the recipe and the
+priors as JSON. Reading runs nothing of the file: priors, families and links are found by name, and
+formulas are parsed again by the safe grammar.
+"""
+
+import dataclasses
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .._errors import NotSupportedError
+import numpy as np
+
+from .. import priors as pr
+from .._errors import DataError, GlmmjaxError, NotSupportedError
+from ..design import Design
+from ..design._buckets import pack
+from ..estimate import Space, stack_priors
+from ._fit import double_precision
+from ._methods import method_from_json, method_to_json
+from ._prior_names import NamedPriors, lone_dispersion
+from ._rebuild import check_design, check_formulas, design_arrays, rebuild_design
 
 if TYPE_CHECKING:
+    from ._bayes import BayesSettings
     from ._posterior_fit import PosteriorFit
+
+SCHEMA, VERSION, GROUP = "glmmjax posterior", 1, "glmmjax"
+MAGIC = b"\x89HDF\r\n\x1a\n"
+PLAIN = ("formula", "ziformula", "dispformula", "whiten", "seed", "weights_kind")
 
 
 def save(fit: "PosteriorFit", path: str | os.PathLike[str]) -> None:
-    """Write the tree by h5netcdf; `xarray.open_datatree` reads it. Overwrites a file.
+    """Write by h5netcdf; overwrites a file.
 
-    The file is the draws and their names. It cannot predict: keep the data and the call for that.
-    Raises NotSupportedError where a dependency is missing.
+    A nonlinear model is written without its design: its draws can be read, but not predicted from.
+    Raises NotSupportedError where a dependency is missing, or a family or prior is not one of the
+    package's own.
     """
+    import xarray as xr
+
+    _require()
+    tree = fit.to_datatree()
+    groups = {name: node.to_dataset() for name, node in tree.children.items()}
+    header: dict[str, Any] = {"schema": SCHEMA, "version": VERSION, "settings": None}
+    arrays: dict[str, np.ndarray] = {}
+    if fit.model.curve is None:
+        header |= _header(fit)
+        arrays = design_arrays(fit.design)
+    own = {name: (tuple(f"{name}.{k}" for k in range(v.ndim)), v) for name, v in arrays.items()}
+    groups[GROUP] = xr.Dataset(own, attrs={"header": json.dumps(header, default=_number)})
+    tree = xr.DataTree.from_dict(groups)
+    s = fit.settings
+    tree.attrs = {
+        "inference_library": "glmmjax", "formula": s.formula, "family": s.family.name,
+        "link": s.family.link.name, "method": s.label, "priors": str(fit.priors),
+    }  # fmt: skip
+    tree.to_netcdf(os.fspath(path), engine="h5netcdf", mode="w")
+
+
+def _require() -> None:
     try:
         import h5netcdf  # noqa: F401
         import h5py  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise NotSupportedError(
-            f"saving a posterior needs {error.name}: pip install 'glmmjax[bayes]'"
+            f"files of posteriors need {error.name}: pip install 'glmmjax[bayes]'"
         ) from None
-    s = fit.settings
-    priors = dict(zip(fit.priors.names, map(repr, fit.priors.priors), strict=True))
-    attributes = {
-        "inference_library": "glmmjax",
-        "formula": s.formula, "family": s.family.name, "link": s.family.link.name,
-        "method": s.label, "seed": s.seed, "warmup": s.nuts.warmup,
-        "priors": json.dumps(priors),
-    }  # fmt: skip
-    tree = fit.to_datatree()
-    tree.attrs = attributes
-    tree.to_netcdf(os.fspath(path), engine="h5netcdf", mode="w")
+
+
+def _number(value: Any) -> Any:
+    return value.item()
+
+
+def _header(fit: "PosteriorFit") -> dict[str, Any]:
+    from ._store import family_to_json
+
+    s, named = fit.settings, fit.priors
+    rows = zip(named.names, map(prior_to_json, named.priors), named.default, strict=True)
+    return {
+        "family": family_to_json(s.family),
+        "settings": {name: getattr(s, name) for name in PLAIN},
+        "nuts": dataclasses.asdict(s.nuts),
+        "marginal": None if s.marginal is None else method_to_json(s.marginal),
+        "priors": [list(row) for row in rows],
+        "design": {
+            "recipe": fit.design.recipe.to_json(),
+            "notes": list(fit.design.notes),
+            "response_name": fit.design.response_name,
+        },
+        "notes": list(fit.notes),
+        "seconds": fit.seconds,
+    }
+
+
+# ---- priors ---------------------------------------------------------------------------------
+
+
+def prior_to_json(prior: pr.AbstractPrior) -> dict[str, Any]:
+    """Name and numbers. Raises NotSupportedError for a prior that is not one of the package's."""
+    name = type(prior).__name__
+    if getattr(pr, name, None) is not type(prior):
+        raise NotSupportedError(
+            f"the prior {prior!r} is not one of glmmjax's own, and a file cannot hold its code"
+        )
+    values = {f.name: getattr(prior, f.name) for f in dataclasses.fields(prior)}  # pyright: ignore
+    nested = {
+        k: prior_to_json(v) if isinstance(v, pr.AbstractPrior) else float(v)
+        for k, v in values.items()
+    }
+    return {"name": name, "values": nested}
+
+
+def prior_from_json(found: dict[str, Any]) -> pr.AbstractPrior:
+    """The prior of that name. Raises DataError for anything that `prior_to_json` cannot say."""
+    kind = getattr(pr, str(found["name"]), None)
+    if not (isinstance(kind, type) and issubclass(kind, pr.AbstractPrior)):
+        raise DataError(f"unknown prior {found['name']!r}")
+    values = found["values"].items()
+    return kind(**{
+        str(k): prior_from_json(v) if isinstance(v, dict) else float(v) for k, v in values
+    })  # fmt: skip
+
+
+# ---- reading --------------------------------------------------------------------------------
+
+
+def is_posterior(path: str | os.PathLike[str]) -> bool:
+    """Does a file begin as a netCDF-4 file does?"""
+    if not os.path.isfile(path):
+        return False
+    from pathlib import Path
+
+    with Path(path).open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def load(path: str | os.PathLike[str]) -> "PosteriorFit":
+    """Read what `save` wrote. Raises DataError for another file, or one that is damaged."""
+    import xarray as xr
+
+    _require()
+    try:
+        with xr.open_datatree(os.fspath(path), engine="h5netcdf") as tree:
+            return _rebuild(tree.load())
+    except GlmmjaxError as error:
+        raise DataError(f"{os.fspath(path)}: {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OSError) as error:
+        raise DataError(f"{os.fspath(path)} is no usable posterior: {error!r}") from None
+
+
+def _rebuild(tree: Any) -> "PosteriorFit":
+    from ._engine import device_data
+    from ._posterior_fit import PosteriorFit
+
+    own = tree[GROUP]
+    header = json.loads(own.attrs["header"])
+    if header.get("schema") != SCHEMA or header.get("version") != VERSION:
+        raise DataError("this is no posterior of this version of glmmjax")
+    if header["settings"] is None:
+        raise DataError("a nonlinear model is saved without its design: read it with xarray")
+    settings = _settings(header)
+    arrays = {str(name): np.asarray(v.values) for name, v in own.data_vars.items()}
+    design = rebuild_design(header["design"], arrays, settings)  # pyright: ignore
+    check_design(design, settings.family)
+    with double_precision():
+        model, data, slots = pack(design, settings.family)
+        data = device_data(data)
+    space = Space(model, lone_dispersion(model, design, settings.dispformula))
+    named = _priors(header["priors"], space)
+    names = [n for n in tree.children if n not in (GROUP, "log_likelihood")]
+    kept = type(tree).from_dict({n: tree[n].to_dataset() for n in names})
+    _check_draws(kept, design, space)
+    seconds = {str(k): float(v) for k, v in header["seconds"].items()}
+    notes = tuple(map(str, header["notes"]))
+    return PosteriorFit(settings, design, space, slots, data, named, kept, notes, seconds)
+
+
+def _settings(header: dict[str, Any]) -> "BayesSettings":
+    from ._bayes import BayesSettings, resolve_marginal, resolve_nuts
+    from ._store import family_from_json
+
+    nuts, marginal = header["nuts"], header["marginal"]
+    order = ("chains", "draws", "warmup", "target_accept", "max_depth")
+    settings = BayesSettings(
+        family=family_from_json(header["family"]),
+        nuts=resolve_nuts(*(nuts[name] for name in order)),
+        marginal=resolve_marginal(False if marginal is None else method_from_json(marginal)),
+        **{name: header["settings"][name] for name in PLAIN},
+    )
+    check_formulas(settings)  # pyright: ignore[reportArgumentType]
+    return settings
+
+
+def _priors(rows: list[Any], space: Space) -> NamedPriors:
+    names, found, default = zip(*rows, strict=True)
+    priors = tuple(map(prior_from_json, found))
+    cut = space.model.num_beta + space.num_sd
+    if len(priors) != cut + len(space.correlated):
+        raise DataError("there are not as many priors as parameters")
+    stacked = stack_priors(list(priors[:cut]), list(priors[cut:]))
+    return NamedPriors(tuple(map(str, names)), priors, tuple(map(bool, default)), stacked)
+
+
+def _check_draws(tree: Any, design: Design, space: Space) -> None:
+    """The draws have the shapes that the design says."""
+    shape = tree["sample_stats"]["lp"].shape
+    wanted: dict[tuple[str, str], tuple[int, ...]] = {("unconstrained", "q"): (space.size,)}
+    for term in design.terms:
+        name = ("posterior", f"r_{term.group}")
+        q = sum(len(t.effects) for t in design.terms if t.group == term.group)
+        wanted[name] = (len(term.levels), q)
+    for (group, name), tail in wanted.items():
+        if tree[group][name].shape != (*shape, *tail):
+            raise DataError(f"{name!r} has another shape than the model's")

@@ -66,11 +66,15 @@ def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
     write_archive(path, header, {**design_arrays(fit.design), **_estimate_arrays(fit.estimate)})
 
 
-def load(path: str | os.PathLike[str]) -> "Fit":
-    """Read a fit that `Fit.save` wrote; it can do everything the original could.
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read a fit that `Fit.save` wrote, or a posterior; it can do what the original could.
 
     Raises DataError for a file that is not such a fit, is damaged, or holds anything unexpected.
     """
+    from . import _posterior_store
+
+    if _posterior_store.is_posterior(path):
+        return _posterior_store.load(path)
     header, arrays = read_archive(path)
     try:
         return _rebuild(header, arrays)

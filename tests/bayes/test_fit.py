@@ -1,5 +1,7 @@
 """What a `PosteriorFit` answers, on short runs."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -271,15 +273,54 @@ def test_a_tree_for_other_packages(fit):
     assert tree["log_likelihood"]["y"].shape == (2, 150, 56)
 
 
-def test_netcdf(fit, tmp_path):
-    pytest.importorskip("h5py", reason="the environment has no netCDF")
+def test_a_file_reads_back(fit, slopes, marginal_fit, tmp_path):
+    for k, original in enumerate((fit, slopes, marginal_fit)):
+        path = tmp_path / f"{k}.nc"
+        original.save(path)
+        found = gj.load(path)
+        xr_equal = found.tree["posterior"].to_dataset().identical
+        assert xr_equal(original.tree["posterior"].to_dataset())
+        assert str(found.summary()) == str(original.summary())
+        assert found.settings == original.settings
+        np.testing.assert_array_equal(found.posterior_predictive(), original.posterior_predictive())
+        np.testing.assert_array_equal(found.prior_predictive(9), original.prior_predictive(9))
+        np.testing.assert_array_equal(found.predict(), original.predict())
+
+
+def test_other_readers_find_the_draws(fit, tmp_path):
     import xarray as xr
 
-    path = tmp_path / "cbpp.nc"
-    fit.save(path)
-    with xr.open_datatree(path, engine="h5netcdf") as tree:
+    fit.save(tmp_path / "cbpp.nc")
+    with xr.open_datatree(tmp_path / "cbpp.nc", engine="h5netcdf") as tree:
         np.testing.assert_array_equal(tree["posterior"]["b"], fit.posterior["b"])
+        np.testing.assert_array_equal(tree["log_likelihood"]["y"], fit.log_likelihood)
         assert tree.attrs["formula"] == CBPP and "Exponential(1)" in tree.attrs["priors"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda h: h.update(version=99), "no posterior of this version"),
+        (lambda h: h["priors"][0][1].update(name="AbstractPrior"), "no usable posterior"),
+        (lambda h: h["priors"][0][1].update(name="os"), "unknown prior 'os'"),
+        (lambda h: h["priors"].pop(), "not as many priors"),
+        (
+            lambda h: h["settings"].update(formula="y ~ __import__('os') + (1 | herd)"),
+            "refused|recipe",
+        ),
+        (lambda h: h["nuts"].update(chains=0), "chains is a whole number"),
+    ],
+)
+def test_files_that_are_refused(fit, tmp_path, change, text):
+    import h5py
+
+    fit.save(tmp_path / "cbpp.nc")
+    with h5py.File(tmp_path / "cbpp.nc", "r+") as file:
+        header = json.loads(file["glmmjax"].attrs["header"])
+        change(header)
+        file["glmmjax"].attrs["header"] = json.dumps(header)
+    with pytest.raises(DataError, match=text):
+        gj.load(tmp_path / "cbpp.nc")
 
 
 # ---- other models ----------------------------------------------------------------------------
