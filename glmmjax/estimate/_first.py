@@ -56,8 +56,9 @@ def curved_mean(
 ) -> Mean:
     """The curve's own starting values, the same for all rows, or the coefficients of `init`."""
     del weight
-    curve, k = model.curve, model.mean_predictors
-    assert curve is not None
+    k = model.mean_predictors
+    assert model.curve is not None
+    curve = model.curve.apart()
     X = [rows["X"][:, model.column_slice(p)] for p in range(k)]
     offset = [rows["offset"][:, p] for p in range(k)]
     x = tuple(
