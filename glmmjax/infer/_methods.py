@@ -64,6 +64,7 @@ def is_linear(family: AbstractFamily, dispformula: str | None, method: Method) -
     """Does the exact Gaussian likelihood apply?"""
     return (
         isinstance(family, Gaussian)
+        and family.variance_function is None
         and family.link.name == "identity"
         and dispformula is None
         and isinstance(method, Laplace)
@@ -115,7 +116,9 @@ def check_correlation(design: Design, method: Method) -> None:
     """Raise `NotSupportedError` where correlated residuals do not go with method and weights."""
     if design.series is None:
         return
-    if not isinstance(method, PQL):
+    if design.curve is not None and not isinstance(method, Linearize):
+        raise NotSupportedError("correlation= of a curve's residuals needs method='linearize'")
+    if design.curve is None and not isinstance(method, PQL):
         raise NotSupportedError("correlation= needs method='pql', also for a Gaussian response")
     if design.weights_kind != "precision" and (design.weight != 1).any():
         raise NotSupportedError(
