@@ -22,3 +22,4 @@ from ._registry import names as names
 from ._variance import AbstractVariance as AbstractVariance
 from ._variance import ConstPower as ConstPower
 from ._variance import Power as Power
+from ._variance import get_variance as get_variance

@@ -47,6 +47,11 @@ class Gaussian(AbstractFamily):
         return self.variance_function is None
 
     @property
+    def has_pole(self) -> bool:
+        """Does a mean of 0 leave no variance?"""
+        return self.variance_function is not None and self.variance_function.pole
+
+    @property
     def predictors(self) -> tuple[str, ...]:
         g = self.variance_function
         return ("cond", "disp", *(() if g is None else g.parameters))
@@ -57,7 +62,7 @@ class Gaussian(AbstractFamily):
     def guard(self, phi: Phi) -> tuple[Phi, Inside]:
         """A mean of 0 is out of range where it would leave no variance."""
         phi, inside = super().guard(phi)
-        if self.variance_function is None or not self.variance_function.pole:
+        if not self.has_pole:
             return phi, inside
         fine = self.link.inverse(jax.lax.stop_gradient(phi[0])) != 0
         stand_in = self.link(jnp.ones((), phi[0].dtype))

@@ -35,7 +35,6 @@ class AbstractVariance(AbstractStatic):
     """
 
     name: ClassVar[str]
-    text: ClassVar[str]  # what a summary calls it
     pole: ClassVar[bool]  # is g undefined at a mean of 0?
     power: float | None = eqx.field(static=True, default=None, converter=_number)
 
@@ -46,6 +45,11 @@ class AbstractVariance(AbstractStatic):
                 f"power of {type(self).__name__} is a finite number, or None to estimate it: "
                 f"{power!r}"
             )
+
+    @property
+    @abc.abstractmethod
+    def formula(self) -> str:
+        """g in words."""
 
     @property
     @abc.abstractmethod
@@ -65,8 +69,11 @@ class Power(AbstractVariance):
     """The residual sd is sigma |mean|^power."""
 
     name: ClassVar[str] = "power"
-    text: ClassVar[str] = "|mean|^power"
     pole: ClassVar[bool] = True
+
+    @property
+    def formula(self) -> str:
+        return f"|mean|^{exponent(self)}"
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -87,8 +94,11 @@ class ConstPower(AbstractVariance):
     """
 
     name: ClassVar[str] = "const_power"
-    text: ClassVar[str] = "(exp(log_const) + |mean|^power)"
     pole: ClassVar[bool] = False
+
+    @property
+    def formula(self) -> str:
+        return f"(exp(log_const) + |mean|^{exponent(self)})"
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -104,9 +114,15 @@ class ConstPower(AbstractVariance):
         return (delta * math.log(size) if size > 0 else 0.0, delta)[: len(self.parameters)]
 
 
+def exponent(found: AbstractVariance) -> str:
+    """The power in words."""
+    return "power" if found.power is None else f"{found.power:g}"
+
+
 def log_size(mu: Arr) -> Arr:
     """log|mu|; a mean of 0 counts as the smallest number, so that 0 times it is 0."""
-    return jnp.log(jnp.where(mu == 0, jnp.finfo(mu.dtype).tiny, jnp.abs(mu)))
+    zero, smallest = mu == 0, jnp.finfo(mu.dtype).tiny
+    return jnp.where(zero, jnp.log(smallest), jnp.log(jnp.where(zero, 1.0, jnp.abs(mu))))
 
 
 VARIANCES: dict[str, type[AbstractVariance]] = {v.name: v for v in (Power, ConstPower)}
