@@ -126,6 +126,7 @@ class _Search:
         own = math.exp(beta[self.P] * self.power) if self.power else 1.0
         u = origin(model, first, data, False).u if start.mode is None else start.mode.u
         rho = np.full(int(is_correlated(data)), RHO)
+        self.signed = any(np.asarray(b.series[2]).any() for b in data.buckets if rho.size)
         r = np.r_[rho, beta[self.P + 1 :]]
         shift, unit = spread_units(model, data, Place(beta[: self.P], theta, u, r))
         self.sigma = how.given_scale or own * math.exp(shift)
@@ -175,7 +176,7 @@ class _Search:
         cov = joint_covariance(found, ends, self.scale, free) if r.size else found.cov
         details = {"df": np.array(float(P + T + free + r.size))}
         if r.size > own:
-            details["rho"] = np.tanh(r[0])
+            details["rho"] = np.tanh(r[0] if self.signed else abs(r[0]))
         log_sigma = x[P] - float(ends.shift)
         if not self.power:
             se = math.exp(log_sigma) * math.sqrt(cov[P, P]) if free else math.nan

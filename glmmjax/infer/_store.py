@@ -204,7 +204,10 @@ def _read_settings(header: dict[str, Any], family: families.AbstractFamily) -> "
         if not isinstance(found[name], str | None) or (name == "formula" and not found[name]):
             raise DataError(f"{name} is no text")
     how = method_from_json(header["method"])
-    estimator = estimator_for(how, family, found["dispformula"], found["weights_kind"])
+    correlated = header["design"].get("correlation") is not None
+    estimator = estimator_for(
+        how, family, found["dispformula"], found["weights_kind"], correlated=correlated
+    )
     options = {str(k): v for k, v in header["options"].items() if _plain(v)}
     settings = Settings(family=family, how=how, estimator=estimator, options=options, **found)
     check_formulas(settings)

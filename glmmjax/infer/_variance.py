@@ -1,12 +1,19 @@
-"""What must hold before a search that a variance function of the mean enters."""
+"""Variance functions of the mean: what must hold before a search, and what may come of one."""
+
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 
 from .._errors import DataError
 from ..design import Design
-from ..families import Gaussian
+from ..families import ConstPower, Gaussian
 from ..model import Model, Params
+
+if TYPE_CHECKING:
+    from ._fit import Fit
+
+ALONE = 0.01  # share of the sd at which one part of it is as good as nothing
 
 
 def check_means(design: Design, model: Model, at: Params) -> None:
@@ -31,3 +38,31 @@ def check_means(design: Design, model: Model, at: Params) -> None:
             "variance='power' leaves no variance: use variance='const_power', which adds a "
             "constant to the sd"
         )
+
+
+def variance_note(fit: "Fit") -> str:
+    """What to do where const or the power is the whole of a "const_power"; else ""."""
+    g = getattr(fit.family, "variance_function", None)
+    if not isinstance(g, ConstPower):
+        return ""
+    at = 1 + [p.name for p in fit.design.predictors].index("disp")
+    columns = [np.asarray(fit.estimate.params.beta)[fit.model.column_slice(at + j)]
+               for j in range(len(g.parameters))]  # fmt: skip
+    size = np.abs(fit.fitted)
+    size = size[size > 0]
+    if not size.size:  # nothing but NaN
+        return ""
+    delta = columns[1][0] if g.power is None else g.power
+    with np.errstate(over="ignore", divide="ignore"):
+        share = np.median(1 / (1 + np.exp(delta * np.log(size) - columns[0][0])))
+    if share < ALONE:
+        return (
+            "The constant of the residual sd runs to 0, so that log_const has no maximum: use "
+            "variance='power'"
+        )
+    if share > 1 - ALONE:
+        return (
+            "The power of the mean is as good as nothing beside the constant of the residual sd: "
+            "leave variance= out"
+        )
+    return ""
