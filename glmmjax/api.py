@@ -46,7 +46,8 @@ def lmm(
     return _fit_formula(
         formula, data, "gaussian", reml=reml, weights=weights, offset=offset,
         weights_kind=weights_kind, correlation=correlation, missing=missing,
-        contrasts=contrasts, subset=subset, start=start, progress=progress, options=options, strict=strict,
+        contrasts=contrasts, subset=subset, start=start, progress=progress, options=options,
+        strict=strict,
     )  # fmt: skip
 
 
@@ -97,7 +98,8 @@ def glmm(
     ziformula, dispformula : right-hand sides (``"~ 1"``) for zero inflation (logit) and for
         dispersion (log).
     correlation : "ar1(time | group)", or "ar1(1 | group)" for the order of rows (method="pql", or
-        a Gaussian response with identity link and one residual variance, which is exact): residuals of a group at times t and s correlate as rho^abs(t - s). Groups must be nested
+        a Gaussian response with identity link and one residual variance, which is exact):
+        residuals of a group at times t and s correlate as rho^abs(t - s). Groups must be nested
         in every grouping factor. `fit.corr_params` holds rho.
     missing : "drop" (with one `DataWarning` line) or "raise".
     start : starting values by name, e.g. ``{"Intercept": 1.0, "sd:herd:Intercept": 0.5}``.
@@ -173,7 +175,7 @@ def build(
     `PrecisionError` with the line to add.
     """
     if columns.get("correlation") is not None:
-        raise NotSupportedError("correlation= belongs to lmm() and glmm(method='pql'), not to this core")
+        raise NotSupportedError("correlation= belongs to lmm() and method='pql', not to this core")
     family = _family(family, link, ziformula)
     design = make_design(
         formula, data, family, ziformula=ziformula, dispformula=dispformula, **columns

@@ -55,12 +55,11 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
     J = [rows["X"][:, model.column_slice(p)] * mean.slopes[:, [p]] for p in range(k)]
     beta = [mean.beta]
     blocks = [_whiten(np.concatenate(J, 1), w_mean * _information(family, spread))]
-    varying = isinstance(family, Gaussian) and family.variance_function is not None
-    if varying:
-        beta_spread, block = _start_spread(family, rows, z - mean.residual, spread, k, model)
-        beta.append(beta_spread)
-        blocks.append(block)
-    for p, name in enumerate(() if varying else family.predictors[1:], start=k):
+    rest = family.predictors[1:]
+    if isinstance(family, Gaussian) and family.variance_function is not None:
+        first, block = _start_spread(family, rows, z - mean.residual, spread, model)
+        beta, blocks, rest = [*beta, first], [*blocks, block], ()
+    for p, name in enumerate(rest, start=k):
         disp = name == "disp"
         guess = _dispersion(family, y, mu, spread) if disp else -1.0
         Xp = rows["X"][:, model.column_slice(p)]
@@ -92,21 +91,19 @@ def _dispersion(family: AbstractFamily, y: np.ndarray, mu: np.ndarray, spread: f
 
 
 def _start_spread(
-    family: Gaussian, rows: dict[str, np.ndarray], eta: np.ndarray, spread: float, k: int, model
+    family: Gaussian, rows: dict[str, np.ndarray], eta: np.ndarray, spread: float, model: Model
 ) -> tuple[np.ndarray, np.ndarray]:
     """(coefficients, block of T) of a dispersion with a variance function g.
 
     The geometric mean of the sds starts at `spread`; rows of the log sd's design are x, and the
     slopes of log g in its parameters.
     """
-    g = family.variance_function
+    g, k = family.variance_function, model.mean_predictors
     assert g is not None
     mu = family.link.inverse(jnp.asarray(eta))
     r = g.start(np.asarray(mu))
     one = jnp.ones_like(mu)
-    value, push = jax.linearize(
-        lambda *r: g.log_ratio(mu, r) + 0.0 * one, *(v * one for v in r)
-    )
+    value, push = jax.linearize(lambda *r: g.log_ratio(mu, r) + 0.0 * one, *(v * one for v in r))
     slopes = [np.asarray(push(*(one if i == j else 0.0 * one for i in range(len(r)))))
               for j in range(len(r))]  # fmt: skip
     X, w = rows["X"][:, model.column_slice(k)], rows["weight"]

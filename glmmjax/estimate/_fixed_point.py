@@ -161,7 +161,9 @@ class _Search:
     def moved(self, place: Place, found: Estimate) -> float:
         """How far that search took theta, in units of its effect."""
         theta = self.resume(found, place.r).theta
-        return float(np.max(np.abs(theta - place.theta) / self.scale.unit[: theta.size], initial=0.0))
+        return float(
+            np.max(np.abs(theta - place.theta) / self.scale.unit[: theta.size], initial=0.0)
+        )
 
     def resume(self, found: Estimate, r: np.ndarray) -> Place:
         x, sigma = np.asarray(found.params.beta), float(np.exp(found.params.beta[-1]))

@@ -75,11 +75,11 @@ class Ends(NamedTuple):
     shift: the mean of log g that was taken off, and its slopes in r.
     """
 
-    half: Float[Array, ""]
-    H: Float[Array, "V V"]
-    c: Float[Array, "V"]
-    shift: Float[Array, ""]
-    shift_r: Float[Array, "R"]
+    half: Float[AnyArray, ""]
+    H: Float[AnyArray, "V V"]
+    c: Float[AnyArray, "V"]
+    shift: Float[AnyArray, ""]
+    shift_r: Float[AnyArray, "R"]
 
 
 class Step(NamedTuple):
@@ -214,14 +214,14 @@ def iteration(model: Model, structure: Any, reml: bool):
             return (s.change > SETTLED) & (s.shortened < SHORTENINGS) & (s.trips < most)
 
         like = jax.eval_shape(lambda: advance(model, data, reml, sizes, place))
-        nothing = jax.tree.map(
+        eta, none, ends = jax.tree.map(
             lambda v: jnp.zeros(v.shape, v.dtype), (like.eta, like.products, like.ends)
         )
         zero = jnp.array(0)
         s = jax.lax.while_loop(
             more,
             lambda s: _turn(model, data, sizes.eta, s, advance(model, data, reml, sizes, s.trial)),
-            Trip(place, *nothing, place, jnp.array(jnp.inf), zero, zero),
+            Trip(place, eta, none, ends, place, jnp.array(jnp.inf), zero, zero),
         )
         count = jnp.stack([s.change, s.trips.astype(s.change.dtype)])
         return s.at, tuple(jax.tree.leaves(s.products)), s.ends, count

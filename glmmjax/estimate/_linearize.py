@@ -3,9 +3,10 @@
     y_i = f(phi_i; x_i) + e_i,     e ~ N(0, sigma^2 R),     phi_ip = X_ip beta_p + Z_ip b
 
 R holds weights, variances that depend on covariates or on the mean, and correlation in time
-(`_residual`). At given relative theta, penalised nonlinear least squares gives (beta, u); at (beta, u) the curve
-is linearised (`_working_model`), and the linear mixed model that this makes gives theta and sigma.
-The common fixed point of both is that of `_iterate`, with rows scaled by the curve's slopes.
+(`_residual`). At given relative theta and R, penalised nonlinear least squares gives (beta, u); at
+(beta, u) the curve is linearised (`_working_model`), and the linear mixed model that this makes
+gives theta, sigma and the parameters of R. The common fixed point of both is that of `_iterate`,
+with rows scaled by the curve's slopes.
 """
 
 from typing import ClassVar

@@ -5,8 +5,9 @@ downhill in the penalised sum of squares
 
     S(beta, u) = (y - eta(beta, u))' R^-1 (y - eta(beta, u)) + |u|^2,
 
-sigma^2 R the covariance of the residuals at the place (`_residual`), but a full step may overshoot where the curve bends; it is halved until S falls (Lindstrom & Bates
-1990, section 3.1; Pinheiro & Bates 2000, section 7.5.2).
+sigma^2 R the covariance of the residuals at the place (`_residual`), but a full step may overshoot
+where the curve bends; it is halved until S falls (Lindstrom & Bates 1990, section 3.1; Pinheiro &
+Bates 2000, section 7.5.2).
 """
 
 from typing import NamedTuple

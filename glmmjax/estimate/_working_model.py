@@ -20,7 +20,7 @@ Biometrics 46, section 3.1).
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp

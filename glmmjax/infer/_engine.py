@@ -53,9 +53,7 @@ def fit_design(
     """Fit a design. Raises `NotSupportedError` where the method does not apply."""
     curved = design.curve is not None
     correlated = design.series is not None
-    estimator = estimator_for(
-        method, family, dispformula, design.weights_kind, curved, correlated
-    )
+    estimator = estimator_for(method, family, dispformula, design.weights_kind, curved, correlated)
     check_correlation(design, estimator)
     settings = Settings(
         formula, family, method, design.weights_kind, ziformula, dispformula, estimator,

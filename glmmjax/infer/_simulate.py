@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError
+from ..design import Series
 from ..families import Gaussian
 from ._curved import family_phi
 from ._draws import draw
@@ -33,31 +34,41 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
         raise DataError(f"simulate: n is a whole number from 1, not {n!r}")
     rows, Lam = fitted_rows(fit), factors_of(fit)
     psi = np.asarray(fit.estimate.params.psi)
-    out = np.empty((rows.n, n))
+    out, series = np.empty((rows.n, n)), fit.design.series
+    gaussian = isinstance(fit.family, Gaussian)
+    chain = _Series(fit, series) if series is not None and gaussian else None
     for j in range(n):
         own = family_phi(fit, rows, rows.phi(fit, _effects(fit, Lam, seed, j)))
         phi, _ = response_phi(fit, own)
-        if fit.design.series is not None and isinstance(fit.family, Gaussian):
-            out[:, j] = _draw_series(fit, phi, np.random.default_rng([int(seed), j, 1]))
+        if chain is not None:
+            out[:, j] = chain.draw(phi, np.random.default_rng([int(seed), j, 1]))
         else:
             out[:, j] = draw(fit.family, phi, psi, fit.design.y, (int(seed), j))
     return out
 
 
-def _draw_series(fit: "Fit", phi: tuple[np.ndarray, ...], rng) -> Float[np.ndarray, "n"]:
-    """mu + sd e, e_t = rho^d e_before + (1 - rho^2d)^1/2 z_t, d the time since the row before."""
-    series, rho = fit.design.series, float(fit.estimate.details["rho"])
-    assert series is not None
-    first = series.before == np.arange(len(series.before))
-    sign = np.where(series.gap % 2 == 1, np.sign(rho), 1.0)
-    power = np.where(first, 0.0, sign * np.abs(rho) ** np.where(first, 1.0, series.gap))
-    z = np.sqrt(1.0 - power**2) * rng.standard_normal(len(power))
-    e = z.copy()
-    for i in np.argsort(series.time, kind="stable"):
-        e[i] += power[i] * e[series.before[i]] * (not first[i])
-    psi = np.zeros(0)
-    sd = np.sqrt(rowwise(fit.family, "variance", phi, psi))
-    return rowwise(fit.family, "mean", phi, psi) + sd * e
+class _Series:
+    """Residuals as series: e_t = c e_before + (1 - c^2)^1/2 z_t, c = rho^d at a distance d."""
+
+    def __init__(self, fit: "Fit", series: Series):
+        rho, gap = float(fit.estimate.details["rho"]), series.gap
+        order = np.lexsort((series.time, series.codes))
+        begins = np.r_[True, np.diff(series.codes[order]) != 0]
+        position = np.arange(len(order)) - np.maximum.accumulate(
+            np.where(begins, np.arange(len(order)), 0)
+        )
+        self.waves = [order[position == k] for k in range(1, position.max() + 1)]
+        sign, first = np.where(gap % 2 == 1, np.sign(rho), 1.0), np.zeros(len(order), bool)
+        first[order[begins]] = True
+        self.c = np.where(first, 0.0, sign * np.abs(rho) ** np.where(first, 1.0, gap))
+        self.before, self.family = series.before, fit.family
+
+    def draw(self, phi: tuple[np.ndarray, ...], rng: np.random.Generator) -> np.ndarray:
+        e = np.sqrt(1.0 - self.c**2) * rng.standard_normal(len(self.c))
+        for rows in self.waves:  # one row of every series at a time
+            e[rows] += self.c[rows] * e[self.before[rows]]
+        sd = np.sqrt(rowwise(self.family, "variance", phi, np.zeros(0)))
+        return rowwise(self.family, "mean", phi, np.zeros(0)) + sd * e
 
 
 def _effects(fit: "Fit", Lam: list[np.ndarray], seed: int, j: int) -> list[np.ndarray]:
