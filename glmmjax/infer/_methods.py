@@ -129,9 +129,14 @@ def check_correlation(design: Design, estimator: AbstractEstimator) -> None:
             "identity link and one residual variance"
         )
     if design.weights_kind != "precision" and (design.weight != 1).any():
+        precise = "weights_kind='precision' divides the residual variances"
+        if design.curve is not None:
+            precise = (
+                "dispformula='~ 1 + offset(-0.5 * log(w))' divides the residual variances by w"
+            )
         raise NotSupportedError(
             "correlation= with frequency weights has no meaning: a row written twice would be two "
-            "rows at one time; weights_kind='precision' divides the residual variances"
+            f"rows at one time; {precise}"
         )
 
 

@@ -249,6 +249,31 @@ def test_the_unit_of_the_response_does_not_matter():
     assert small.loglik == pytest.approx(fit.loglik + 35 * np.log(1e4), abs=1e-7)
 
 
+def test_an_offset_and_a_given_power_stand_for_their_estimates():
+    fit, power = fitted(ORANGE, **EXP), fitted(ORANGE, **POWER)
+    offset = f"~ 1 + offset({float(fit.params['disp:age'])!r} * age)"
+    known = fitted(ORANGE, dispformula=offset)
+    assert known.loglik == pytest.approx(fit.loglik, abs=1e-8)
+    given = gj.families.Power(power=power.params["disp:power"])
+    held = fitted(ORANGE, variance=given)
+    assert held.loglik == pytest.approx(power.loglik, abs=1e-9)
+    assert held.dispersion == pytest.approx(power.dispersion, rel=1e-9)
+    assert held.df_model == power.df_model - 1
+
+
+def test_weights_are_rows_written_again_and_refits_start_at_the_end():
+    name, formula, random = ORANGE
+    d, fit = frame(name), fitted(ORANGE, **POWER)
+    w = np.random.default_rng(0).integers(1, 4, len(d))
+    a, b = (gj.nlmm(formula, data, random=random, method="linearize", weights=w, **POWER)
+            for data, w in ((d.loc[d.index.repeat(w)], None), (d, w.astype(float))))  # fmt: skip
+    assert a.loglik == pytest.approx(b.loglik, abs=1e-9)
+    np.testing.assert_allclose(a.params, b.params, rtol=1e-9)
+    again = fit.refit(d["circumference"])
+    assert again.converged and again.estimate.iterations < 4
+    assert again.loglik == pytest.approx(fit.loglik, abs=1e-10)
+
+
 def test_residuals_and_draws_have_the_sd_of_their_row():
     fit = fitted(ORANGE, "laplace", **POWER)
     sd = fit.dispersion * fit.fitted ** fit.params["disp:power"]
