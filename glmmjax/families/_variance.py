@@ -11,6 +11,7 @@ sd where g = 1.
 
 import abc
 import math
+from numbers import Real
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -25,7 +26,7 @@ Arr = Float[Array, "..."]
 
 
 def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value
 
 
 class AbstractVariance(AbstractStatic):
