@@ -147,7 +147,7 @@ class _Search:
         change, count = np.asarray(out[3])
         beta, theta, u, r = out[0]
         place = Place(np.asarray(beta), np.asarray(theta), u, np.asarray(r))
-        return place, out[1], Ends(*map(np.asarray, out[2])), float(change), int(count)
+        return place, out[1], out[2], float(change), int(count)
 
     def finish(self, place: Place, products: tuple[Any, ...]) -> Estimate:
         """The linear mixed model of the working response of a place, by its own search."""

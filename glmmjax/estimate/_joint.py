@@ -23,6 +23,7 @@ def joint_covariance(
     """Covariance of [beta, log sigma, absolute theta, r]; NaN where pinned, and all but beta's
     where D is no minimum. free: was sigma estimated?
     """
+    ends = Ends(*map(np.asarray, ends))
     P, T = len(found.params.beta) - 1, len(found.params.theta)
     theta, V = np.asarray(found.params.theta), len(ends.c)
     live = np.r_[~found.pinned[P + 1 :], np.ones(V - T, bool)]
