@@ -109,9 +109,8 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
                 np.zeros((*index.shape, 1), np.int32) if code is None else code,
                 offset[at],
                 pad(design.weight),
-                _chain(getattr(design, "series", None), index)
-                if curve is None
-                else tuple(v[at] for v in covariates),
+                None if curve is None else tuple(v[at] for v in covariates),
+                _chain(getattr(design, "series", None), index),
                 shape.sizes,
             )
         )
