@@ -9,7 +9,14 @@ from . import curves, families
 from ._errors import FormulaError
 from .api import _options
 from .design._curve import make_curve_design
-from .formula import CurveFormula, compile_program, parse_curve, parse_fixed, parse_random
+from .formula import (
+    CurveFormula,
+    arrays_of,
+    compile_program,
+    parse_curve,
+    parse_fixed,
+    parse_random,
+)
 from .infer import Fit
 from .infer._engine import announce, fit_design
 from .infer._methods import resolve_method
@@ -29,6 +36,8 @@ def nlmm(
     reml: bool = False,
     weights: Any = None,
     dispformula: str | None = None,
+    variance: str | families.AbstractVariance | None = None,
+    correlation: str | None = None,
     missing: str = "drop",
     contrasts: dict[str, Any] | None = None,
     subset: Any = None,
@@ -59,6 +68,15 @@ def nlmm(
     method : "laplace", "agq" (with `nodes`), "importance", "mcem", "saem", "foce" (as nlmer);
         "linearize", the alternation of Lindstrom & Bates (1990) in R's nlme, for a Gaussian
         response.
+    dispformula : right-hand side for the log residual sd, ``"~ age"`` (nlme's varExp) or
+        ``"~ stratum"`` (varIdent).
+    variance : the residual sd as a function of the mean, for a Gaussian response: "power",
+        sigma |mean|^power; "const_power", sigma (exp(log_const) + |mean|^power); or
+        `families.Power(power=0.5)`, `families.ConstPower(power=0.5)` with the exponent given. The
+        coefficients are `disp:power` and `disp:log_const`.
+    correlation : with method="linearize", "ar1(time | group)", or "ar1(1 | group)" for the order
+        of rows: residuals of a group at times t and s correlate as rho^abs(t - s).
+        `fit.corr_params` holds rho.
     reml : restricted likelihood of the linearised model, with method="linearize" alone.
     start : starting values by coefficient, ``{"Asym": 190.0}``. Curves by name find their own;
         others need one for each parameter.
@@ -74,13 +92,13 @@ def nlmm(
     """
     began = time.perf_counter()
     how = resolve_method(method, nodes, reml)
-    base = families.get(family, link)
+    base = families.with_variance(families.get(family, link), variance)
     parsed = parse_curve(formula)
     found, covariates, names = _curve(parsed, curve, fixed)
     design = make_curve_design(
         parsed, data, base, found, covariates, parse_fixed(fixed, names),
-        parse_random(random, names), dispformula=dispformula, weights=weights, missing=missing,
-        contrasts=contrasts, subset=subset,
+        parse_random(random, names), dispformula=dispformula, correlation=correlation,
+        weights=weights, missing=missing, contrasts=contrasts, subset=subset,
     )  # fmt: skip
     fit = fit_design(
         design, base, how, formula=formula, ziformula=None, dispformula=dispformula, start=start,
@@ -102,17 +120,26 @@ def _curve(
         _all_used(program, names)
         return curves.Program(program, names, columns), columns, names
     found = given if isinstance(given, curves.AbstractCurve) else curves.get(given or formula.name)
-    k = len(found.covariates)
+    k = _data_arguments(formula.arguments, len(found.covariates))
     covariates, names = formula.arguments[:k], formula.arguments[k:]
     if len(names) != len(found.parameters) or not all(name.isidentifier() for name in names):
         raise FormulaError(
             f"{formula.name}() takes {', '.join((*found.covariates, *found.parameters))}: "
-            f"{k} of the data and {len(found.parameters)} names of parameters, not "
-            f"({', '.join(formula.arguments)})"
+            f"{len(found.covariates)} of the data (doses(time, amount, subject) counts as two) and "
+            f"{len(found.parameters)} names of parameters, not ({', '.join(formula.arguments)})"
         )
     if twice := [name for name in names if names.count(name) > 1]:
         raise FormulaError(f"{formula.name}() has two parameters named {twice[0]!r}")
     return found, covariates, names
+
+
+def _data_arguments(arguments: tuple[str, ...], arrays: int) -> int:
+    """How many of the arguments bring that many arrays."""
+    k = 0
+    while arrays > 0 and k < len(arguments):
+        arrays -= arrays_of(arguments[k])
+        k += 1
+    return k
 
 
 def _function(
@@ -121,8 +148,9 @@ def _function(
     known = parse_fixed(fixed, None)
     if not formula.name:
         raise FormulaError("with curve=, the formula calls it: 'y ~ f(column, parameter, ...)'")
+    passed = [text for text in formula.arguments for _ in range(arrays_of(text))]
     try:
-        inspect.signature(function).bind(*formula.arguments)
+        inspect.signature(function).bind(*passed)
     except TypeError as error:
         call = f"{formula.name}({', '.join(formula.arguments)})"
         raise FormulaError(f"curve= cannot be called as {call}: {error}") from None
@@ -130,11 +158,13 @@ def _function(
     if unused := [name for name in known if name not in names]:
         raise FormulaError(f"fixed= names {unused[0]!r}, which is no argument of {formula.name}()")
     covariates = tuple(text for text in formula.arguments if text not in known)
+    columns = iter(range(len(passed)))
     order = tuple(
-        ("parameter", names.index(text)) if text in known else ("column", covariates.index(text))
-        for text in formula.arguments
+        ("parameter", names.index(text)) if text in known else ("column", next(columns))
+        for text in passed
     )
-    return curves.Called(function, order, names, covariates), covariates, names
+    arrays = tuple(text for text in passed if text not in known)
+    return curves.Called(function, order, names, arrays), covariates, names
 
 
 def _all_used(program: Any, names: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ from ._dose_response import Emax as Emax
 from ._dose_response import SigmoidEmax as SigmoidEmax
 from ._dose_response import SSmicmen as SSmicmen
 from ._doses import dose_history as dose_history
+from ._doses import doses_so_far as doses_so_far
 from ._growth import SSasymp as SSasymp
 from ._growth import SSasympOff as SSasympOff
 from ._growth import SSasympOrig as SSasympOrig
@@ -18,6 +19,7 @@ from ._kinetics import BolusTwoCompartments as BolusTwoCompartments
 from ._kinetics import OralOneCompartment as OralOneCompartment
 from ._kinetics import SSbiexp as SSbiexp
 from ._kinetics import SSfol as SSfol
+from ._ode import ODE as ODE
 from ._program import Called as Called
 from ._program import Program as Program
 from ._registry import get as get

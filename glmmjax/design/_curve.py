@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._errors import DataError
+from .._errors import DataError, FormulaError
 from ..formula import (
     Bar,
     CurveFormula,
@@ -22,8 +22,10 @@ from ..formula import (
     read_expression,
 )
 from ._checks import check_terms, suspicious_levels
+from ._correlation import order_notes, parse_correlation, read_series
 from ._evaluate import Evaluator
 from ._frame import Frame
+from ._inputs import evaluate_inputs, input_columns, observations, read_inputs
 from ._levels import group_levels
 from ._make import argument_text, keep_columns, rank_notes, read_rows, read_weight
 from ._matrix import build_matrix
@@ -33,7 +35,6 @@ from ._recipe import (
     PredictorRecipe,
     Recipe,
     TermRecipe,
-    column_or_expression,
     part_columns,
     sum_offsets,
     text_columns,
@@ -58,6 +59,7 @@ def make_curve_design(
     random: tuple[RandomPart, ...],
     *,
     dispformula: str | None = None,
+    correlation: str | None = None,
     weights: Any = None,
     weights_kind: str = "frequency",
     missing: str = "drop",
@@ -74,23 +76,28 @@ def make_curve_design(
     if columns.frame.n == 0:
         raise DataError("the data have no rows")
     weight = columns.register(weights, "weights")
-    inputs = [column_or_expression(text, columns) for text in covariates]
+    inputs = read_inputs(covariates, columns)
     head = Formula(formula.response, Part("1", (), ()), formula.text)
     others = predictor_parts(head, family, None, dispformula)
     others.pop("cond")
+    if twice := sorted(set(fixed) & set(others)):
+        raise FormulaError(f"a parameter of a curve cannot be called {twice[0]!r}: rename it")
+    chain = parse_correlation(correlation)
     parts = {name: (parse(text, one_sided=True).rhs, text) for name, text in fixed.items()} | others
     bars = [bar for part in random for bar in part.bars]
     groups = {name for bar in bars for name in bar.group}
-    found = [c for text in formula.response.expressions for c in read_expression(text).columns]
+    left = [c for text in formula.response.expressions for c in read_expression(text).columns]
+    found = left + input_columns(inputs)
     for part, _ in parts.values():
         found += part_columns(part)
     for bar in bars:
         found += text_columns(bar.lhs)
-    for expression in (*inputs, *([weight] if weight else [])):
-        found += expression.columns
-    columns.frame.read_as_labels(tuple(groups - set(found)))
-    names = tuple(dict.fromkeys((*found, *groups)))
-    rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
+    found += weight.columns if weight else ()
+    labels = groups | (set(chain.group) - {chain.time} if chain else set())
+    columns.frame.read_as_labels(tuple(labels - set(found)))
+    names = tuple(dict.fromkeys((*found, *groups, *(chain.columns if chain else ()))))
+    asked = observations(inputs, left, columns, subset_rows(subset, columns))
+    rows, notes = complete_rows(names, columns, asked, missing)
     check_finite(names, columns, rows)
     state = State(contrasts=chosen_contrasts(contrasts, columns.frame))
     evaluator, outcome, dropped = read_rows(head, family, columns, rows, state, None)
@@ -101,6 +108,9 @@ def make_curve_design(
     kept = [independent_columns(p.X) for p in predictors]
     all_notes = (*notes, *dropped, *outcome.notes, *evaluator.notes, *rank_notes(predictors, kept))
     all_notes += tuple(suspicious_levels(state, terms, columns, parts))
+    if chain is not None and chain.time is None:
+        all_notes += order_notes(len(evaluator.rows), columns.frame.n)
+    case_weight = read_weight(weight, evaluator)
     predictors = tuple(map(keep_columns, predictors, kept))
     recipe = Recipe(
         f"{formula.text.split('~')[0]} ~ 1",
@@ -120,9 +130,10 @@ def make_curve_design(
         covariates,
     )  # fmt: skip
     return Design(
-        outcome.y, predictors, terms, read_weight(weight, evaluator), weights_kind, evaluator.rows,
+        outcome.y, predictors, terms, case_weight, weights_kind, evaluator.rows,
         all_notes, recipe, formula.response.expressions[0], curve=curve,
-        covariates=tuple(evaluator.numbers(x) for x in inputs),
+        series=read_series(chain, columns, evaluator.rows, terms, case_weight),
+        covariates=evaluate_inputs(inputs, columns, evaluator),
     )  # fmt: skip
 
 

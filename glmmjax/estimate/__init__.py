@@ -28,6 +28,7 @@ from ._nuts import sample as sample
 from ._penalised import PenalisedLikelihood as PenalisedLikelihood
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM
+from ._series import LinearSeries as LinearSeries
 from ._target import Inputs as Inputs
 from ._target import Target as Target
 from ._target import Whitening as Whitening
@@ -36,5 +37,5 @@ from ._whiten import Mode as Mode
 from ._whiten import find_posterior_mode as find_posterior_mode
 from ._whiten import first_coordinates as first_coordinates
 from ._whiten import restrict as restrict
-from ._working_model import working_fit as working_fit
-from ._working_model import working_jacobian as working_jacobian
+from ._working_fit import working_fit as working_fit
+from ._working_fit import working_jacobian as working_jacobian

@@ -34,8 +34,8 @@ def _program(model: Model, structure, integrator: AbstractIntegrator, points: in
 
     def value_and_grad(params: Params, data: Data, start: Point, key):
         rule = integrator.rule(model, key)
-        if rule is None:
-            return by_hand(params, data, model, start, reml)
+        if rule is None or integrator.curvature is not None:
+            return by_hand(params, data, model, start, reml, integrator.curvature)
 
         def total(params):
             units, share, at, codes = approximate(params, data, model, rule, start, reml, 1)
@@ -74,6 +74,7 @@ class MarginalObjective:
         self.leaves = tuple(leaves)
         self.reml = bool(getattr(integrator, "reml", False))
         rows = sum(b.weight.size for b in data.buckets) * integrator.cost(model, data)
+        rows *= 1 if model.curve is None else model.curve.cost
         points = 2 * (model.num_beta + model.num_theta) + 1  # enough for a Hessian
         self.points = points if rows * points <= SMALL else 1
         self.run = _program(model, structure, integrator, self.points)

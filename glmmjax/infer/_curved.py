@@ -22,7 +22,7 @@ Phi = tuple[np.ndarray, ...]
 
 def family_phi(fit: "Fit", rows: "PredictionRows", phi: Phi) -> Phi:
     """The family's own predictors of the rows: the curve's value in the place of its parameters."""
-    curve, k = fit.model.curve, fit.model.mean_predictors
+    curve, k = fit.design.curve, fit.model.mean_predictors
     if curve is None:
         return phi
     with double_precision():
@@ -34,13 +34,11 @@ def through_curve(
     fit: "Fit", rows: "PredictionRows", phi: Phi, V: Float[np.ndarray, "n p p"]
 ) -> tuple[Phi, Float[np.ndarray, "n r r"]]:
     """(family's predictors, their covariance)."""
-    curve, k = fit.model.curve, fit.model.mean_predictors
+    curve, k = fit.design.curve, fit.model.mean_predictors
     if curve is None:
         return phi, V
     with double_precision():
-        x = tuple(map(jnp.asarray, rows.covariates))
-        at = tuple(map(jnp.asarray, phi[:k]))
-        eta, slopes = curve_slopes(curve, at, x)
+        eta, slopes = curve_slopes(curve, phi[:k], rows.covariates)
     n, rest = V.shape[0], V.shape[1] - k
     J = np.zeros((n, 1 + rest, k + rest))
     J[:, 0, :k] = slopes

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..numeric import MESSAGES, THRESHOLD
 from . import _numbers, _separation
+from ._variance import variance_note
 
 if TYPE_CHECKING:
     from ._fit import Fit
@@ -96,8 +97,9 @@ def diagnose(fit: "Fit") -> Diagnostics:
     runaways = _separation.runaways(fit, effects)
     separation = _separation.message(runaways)
     doubts = (*_doubts(fit), *_separation.wide_effects(fit))
-    notes = (*doubts, *_separation.limits(runaways))
-    verdict, advice = _verdict(fit, boundary, separation, doubts)
+    spread = variance_note(fit)
+    notes = (*doubts, *_separation.limits(runaways), *([spread] if spread else []))
+    verdict, advice = _verdict(fit, boundary, separation or spread, doubts)
     mode = MESSAGES.get(e.result, f"code {e.result}")
     array = fit.data.buckets[0].X
     return Diagnostics(
