@@ -28,13 +28,14 @@ from ..estimate import (
     restrict,
     sample,
 )
-from ..families import AbstractFamily
+from ..families import AbstractFamily, Gaussian
 from ..integrate import AbstractIntegrator, Laplace
 from ..model import Data, Model
 from ._engine import device_data, starting_values
 from ._fit import double_precision
 from ._posterior_draws import arrange
 from ._prior_names import lone_dispersion, name_priors
+from ._variance import check_means
 
 if TYPE_CHECKING:
     from ._posterior_fit import PosteriorFit
@@ -136,6 +137,8 @@ def sample_design(
         data = device_data(data)
         space = Space(model, lone_dispersion(model, design, settings.dispformula))
         first = _start(design, model, data, start)
+        if isinstance(family, Gaussian) and family.has_pole:
+            check_means(design, model, first.params)
         named = name_priors(design, family, space, np.asarray(first.params.beta), priors)
         inputs = restrict(data, named.stacked, first_coordinates(space, first))
         began = time.perf_counter()

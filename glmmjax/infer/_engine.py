@@ -90,11 +90,11 @@ def penalise(
     from ..estimate import PenalisedLikelihood, Space, find_start
     from ._prior_names import lone_dispersion, name_priors
 
-    plain = isinstance(settings.how, AbstractIntegrator) and design.weights_kind == "frequency"
-    if not plain or settings.reml:
+    plain = design.weights_kind == "frequency" and design.series is None and not settings.reml
+    if not (plain and isinstance(settings.how, AbstractIntegrator)):
         raise NotSupportedError(
-            "priors= multiply a likelihood that an integrator gives, of frequency weights: use "
-            "method='laplace', 'agq' or 'importance' with reml=False, or gj.bayes"
+            "priors= multiply a likelihood that an integrator gives: use method='laplace', 'agq' "
+            "or 'importance', reml=False, no correlation= and no precision weights; or gj.bayes"
         )
     space = Space(model, lone_dispersion(model, design, settings.dispformula))
     start = np.asarray(find_start(model, data).params.beta)

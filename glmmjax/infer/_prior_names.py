@@ -177,7 +177,7 @@ def _centre_and_size(
     """(centre of the intercept, spread of the predictor)."""
     if p.name == "cond":
         return centre, s
-    if p.name in ("disp", "zi"):
+    if p.component != "cond":
         return (float(np.log(s)) if p.name == "disp" and family.name == "gaussian" else 0.0), 1.0
     level = _level(p, start)
     return level, (abs(level) or 1.0) / WIDE
