@@ -130,7 +130,7 @@ def sample_design(
             "use a family with a density"
         )
     design = with_precision(design, family)
-    model, data, slots = pack(design, family)
+    model, data, slots = pack(design, family, spare=False)  # no effects of empty units to sample
     if settings.marginal is not None:
         settings.marginal.check(model, data)
     with double_precision():

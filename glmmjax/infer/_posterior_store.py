@@ -166,7 +166,7 @@ def _rebuild(tree: Any) -> "PosteriorFit":
     design = rebuild_design(header["design"], arrays, settings)  # pyright: ignore
     check_design(design, settings.family)
     with double_precision():
-        model, data, slots = pack(design, settings.family)
+        model, data, slots = pack(design, settings.family, spare=False)
         data = device_data(data)
     space = Space(model, lone_dispersion(model, design, settings.dispformula))
     named = _priors(header["priors"], space)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.posteriors import CBPP, PRIORS, short
+from helpers.posteriors import CBPP, PRIORS, built, oracle, short
 from scipy import special, stats
 
 import glmmjax as gj
@@ -15,9 +15,12 @@ from glmmjax.infer._bayes import with_precision
 from glmmjax.infer._posterior_check import _verdict
 
 
+def flat_of(variable):
+    return variable.values.reshape(-1, *variable.shape[2:])
+
+
 def flat(fit, name):
-    v = fit.posterior[name].values
-    return v.reshape(-1, *v.shape[2:])
+    return flat_of(fit.posterior[name])
 
 
 # ---- names and shapes ------------------------------------------------------------------------
@@ -64,6 +67,18 @@ def test_the_same_seed_gives_the_same_draws(fit, cbpp):
     other = short(CBPP, cbpp, "binomial", priors=PRIORS, seed=1)
     np.testing.assert_array_equal(fit.posterior["b"], again.posterior["b"])
     assert not np.allclose(fit.posterior["b"], other.posterior["b"])
+
+
+def test_lp_is_the_density_of_the_draws(fit):
+    """log p(q) + log p(y, u | q) of the oracle, less a packed model's spare unit at 0."""
+    m = built("cbpp")
+    q = flat_of(fit.tree["unconstrained"]["q"])
+    u = flat(fit, "r_herd")[:, :, 0] / flat(fit, "sd_herd")
+    lp = flat_of(fit.sample_stats["lp"])
+    for k in (0, 140, 299):
+        spare = np.append(u[k], 0.0)[:, None]
+        expected = oracle(m, q[k], (spare,)) - stats.norm.logpdf(0)
+        np.testing.assert_allclose(lp[k], expected, rtol=1e-9)
 
 
 # ---- tables ----------------------------------------------------------------------------------
