@@ -72,10 +72,13 @@ def _owner(names: list[str], term) -> int | tuple[int, ...]:
     return tuple(map(names.index, owners)) if owners else names.index(term.component)
 
 
-def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, Data, Slots]:
+def pack(
+    design, family: AbstractFamily, *, spare: bool = True, worth: int | None = None
+) -> tuple[Model, Data, Slots]:
     """Design -> (static model, padded data, where everything went).
 
-    With `spare`, the number of units is rounded up as well (empty units integrate to 1).
+    With `spare`, the number of units is rounded up as well (empty units integrate to 1). A split
+    into further buckets must save `worth` rows of padding (else `WORTH_ROWS`).
     """
     curve, covariates = getattr(design, "curve", None), getattr(design, "covariates", ())
     model, groups = build_model(design.terms, family, design.predictors, curve)
@@ -88,7 +91,7 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
         model = replace(model, curve=curve.together())
     local, sizes, members = _local_levels(groups, unit)
     buckets, rows, sources, levels = [], [], [], []
-    for chosen in _choose_buckets(np.bincount(unit)):
+    for chosen in _choose_buckets(np.bincount(unit), WORTH_ROWS if worth is None else worth):
         shape = _Shape(
             round_size(len(chosen)) if spare else len(chosen),
             round_size(int(np.bincount(unit)[chosen].max())),
@@ -199,13 +202,13 @@ def _level_index(members, chosen: np.ndarray, shape: _Shape, g: int) -> np.ndarr
     return index
 
 
-def _choose_buckets(rows: np.ndarray) -> list[np.ndarray]:
-    """Split units by size while a split saves more than `WORTH_ROWS` padded rows."""
+def _choose_buckets(rows: np.ndarray, worth: int) -> list[np.ndarray]:
+    """Split units by size while a split saves at least `worth` padded rows."""
     buckets = [np.argsort(rows, kind="stable")]
     while len(buckets) < MAX_BUCKETS:
         cuts = [(*_best_cut(rows[index]), b) for b, index in enumerate(buckets)]
         saving, cut, b = max(cuts)
-        if saving < WORTH_ROWS:
+        if saving < worth:
             break
         buckets[b : b + 1] = [buckets[b][:cut], buckets[b][cut:]]
     return [np.sort(b) for b in buckets]

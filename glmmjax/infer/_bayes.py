@@ -14,7 +14,7 @@ import numpy as np
 
 from .._errors import DataError, NotSupportedError
 from ..design import Design
-from ..design._buckets import pack
+from ..design._buckets import Slots, pack
 from ..estimate import (
     NUTS,
     Inputs,
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from ._posterior_fit import PosteriorFit
 
 FEWEST_WARMUP, FEWEST_DRAWS = 20, 4
+# Padded rows that are worth compiling another bucket: 10,000 gradients of each chain pay for it.
+WORTH_ROWS = 400
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ def with_precision(design: Design, family: AbstractFamily) -> Design:
     return dataclasses.replace(design, predictors=predictors, weight=ones, weights_kind="frequency")
 
 
+def pack_for_sampling(design: Design, family: AbstractFamily) -> tuple[Model, Data, Slots]:
+    """Without spare units, whose effects would be sampled, and in buckets of little padding."""
+    return pack(design, family, spare=False, worth=WORTH_ROWS)
+
+
 def sample_design(
     design: Design,
     settings: BayesSettings,
@@ -130,7 +137,7 @@ def sample_design(
             "use a family with a density"
         )
     design = with_precision(design, family)
-    model, data, slots = pack(design, family, spare=False)  # no effects of empty units to sample
+    model, data, slots = pack_for_sampling(design, family)
     if settings.marginal is not None:
         settings.marginal.check(model, data)
     with double_precision():

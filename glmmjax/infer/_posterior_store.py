@@ -16,7 +16,6 @@ import numpy as np
 from .. import priors as pr
 from .._errors import DataError, GlmmjaxError, NotSupportedError
 from ..design import Design
-from ..design._buckets import pack
 from ..estimate import Space, stack_priors
 from ._fit import double_precision
 from ._methods import method_from_json, method_to_json
@@ -152,6 +151,7 @@ def load(path: str | os.PathLike[str]) -> "PosteriorFit":
 
 
 def _rebuild(tree: Any) -> "PosteriorFit":
+    from ._bayes import pack_for_sampling
     from ._engine import device_data
     from ._posterior_fit import PosteriorFit
 
@@ -166,7 +166,7 @@ def _rebuild(tree: Any) -> "PosteriorFit":
     design = rebuild_design(header["design"], arrays, settings)  # pyright: ignore
     check_design(design, settings.family)
     with double_precision():
-        model, data, slots = pack(design, settings.family, spare=False)
+        model, data, slots = pack_for_sampling(design, settings.family)
         data = device_data(data)
     space = Space(model, lone_dispersion(model, design, settings.dispformula))
     named = _priors(header["priors"], space)

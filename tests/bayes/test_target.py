@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.posteriors import NAMES, built, compiled, oracle, points
+from helpers.posteriors import NAMES, built, compiled, levels_of, oracle, points
 
 import glmmjax as gj
 from glmmjax import marginal_loglik
 from glmmjax.estimate import Target, constrain, find_posterior_mode, log_joint, restrict
 from glmmjax.estimate._whiten import _positive_part, working_rows
+from glmmjax.infer._posterior_draws import describe, level_effects
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -23,7 +24,7 @@ def test_the_joint_density_is_the_oracles(name):
         assert at.log_slope == 0
 
 
-@pytest.mark.parametrize("name", ["cbpp", "slope", "crossed"])
+@pytest.mark.parametrize("name", ["cbpp", "slope", "crossed", "buckets"])
 def test_whitening_changes_coordinates_and_nothing_else(name):
     """Density in x = density of (q, u) x |d(q, u)/dx|, the determinant from the whole Jacobian."""
     m = built(name)
@@ -41,6 +42,20 @@ def test_whitening_changes_coordinates_and_nothing_else(name):
         truth = oracle(m, np.asarray(at.q), tuple(map(np.asarray, at.u)))
         differences.append(float(value) - truth - log_det)
     np.testing.assert_allclose(differences, differences[0], atol=1e-9)  # a constant
+
+
+@pytest.mark.parametrize("name", ["crossed", "buckets"])
+def test_effects_come_back_to_their_levels(name):
+    """b = Lam u of every level, out of several groups and several buckets."""
+    m = built(name)
+    assert (len(m.data.buckets) > 1) == (name == "buckets")
+    x = points(m, Target(m.space).size(m.data), 1)[0]
+    _, at = compiled(Target(m.space))(x, m.inputs)
+    u = [np.asarray(v) for v in at.u]
+    Lam = describe(m.space, np.asarray(at.q)[None]).Lam
+    found = level_effects(m.space, m.slots, m.data, tuple(v[None] for v in u), Lam)
+    for g, L in enumerate(Lam):
+        np.testing.assert_allclose(found[g][..., 0], levels_of(m, g, u) @ L[0].T, rtol=1e-12)
 
 
 def whitened(name):

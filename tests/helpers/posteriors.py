@@ -40,12 +40,12 @@ class Built(NamedTuple):
     inputs: Inputs
 
 
-def build(formula, frame, family, priors=None, **more) -> Built:
+def build(formula, frame, family, priors=None, worth=None, **more) -> Built:
     family = get(family)
     if "ziformula" in more:
         family = ZeroInflated(family)
     design = make_design(formula, frame, family, **more)
-    model, data, slots = pack(design, family)
+    model, data, slots = pack(design, family, worth=worth)
     data = device_data(data)
     space = Space(model, lone_dispersion(model, design, more.get("dispformula")))
     start = find_start(model, data)
@@ -81,11 +81,12 @@ def built(name: str) -> Built:
         "crossed": lambda: build("k ~ x + (1 | g) + (0 + x | h)", frame, "nbinom2",
                                  {"sd:h": pr.Gamma(2, 1), "Intercept": pr.Cauchy(0, 3)}),
         "gamma": lambda: build("I(k + 0.5) ~ x + (1 | g)", frame, "gamma"),
+        "buckets": lambda: build("y ~ x + (1 + x | g)", frame, "gaussian", worth=6),
         "disp": lambda: build("y ~ x + (1 | g)", frame, "gaussian", dispformula="~ x"),
     }[name]()  # fmt: skip
 
 
-NAMES = ("cbpp", "slope", "crossed", "gamma", "disp")
+NAMES = ("cbpp", "slope", "crossed", "gamma", "buckets", "disp")
 
 # ---- the oracle: SciPy's densities over the rows as they lie in the design ----------------------
 
@@ -152,13 +153,13 @@ def oracle(m: Built, q: np.ndarray, u: tuple[np.ndarray, ...]) -> float:
     for g, group in enumerate(m.slots.groups):
         (Lam,) = factors[g]
         Z = np.concatenate([m.design.terms[t].Z for t in group.terms], 1)
-        b = _levels(m, g, u) @ Lam.T
+        b = levels_of(m, g, u) @ Lam.T
         phi[0] = phi[0] + (Z * b[group.codes]).sum(1)
     total += (m.design.weight * row_log_density(family, m.design.y, phi)).sum()
     return total + sum(stats.norm.logpdf(v).sum() for v in u)
 
 
-def _levels(m: Built, g: int, u) -> np.ndarray:
+def levels_of(m: Built, g: int, u) -> np.ndarray:
     """u of every level of group g, read off where the packing put the levels."""
     width = m.space.model.width(g)
     out = np.zeros((m.slots.groups[g].num_levels, width))
