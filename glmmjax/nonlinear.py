@@ -3,6 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable
+from keyword import iskeyword
 from typing import Any
 
 from . import curves, families
@@ -100,7 +101,7 @@ def _curve(
         names = tuple(parse_fixed(fixed, None))
         program, columns = compile_program(formula.arguments[0], names)
         _all_used(program, names)
-        return curves.Program(program, names, columns), columns, names
+        return curves.Program(program, names, columns), tuple(map(_written, columns)), names
     found = given if isinstance(given, curves.AbstractCurve) else curves.get(given or formula.name)
     k = len(found.covariates)
     covariates, names = formula.arguments[:k], formula.arguments[k:]
@@ -113,6 +114,12 @@ def _curve(
     if twice := [name for name in names if names.count(name) > 1]:
         raise FormulaError(f"{formula.name}() has two parameters named {twice[0]!r}")
     return found, covariates, names
+
+
+def _written(column: str) -> str:
+    """A column as an expression names it: `age`, `Q('my age')`."""
+    plain = column.isidentifier() and not column.startswith("_") and not iskeyword(column)
+    return column if plain else f"Q({column!r})"
 
 
 def _function(
