@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from .._errors import DataError
 from ..families import ZeroInflated
-from ._curved import family_phi, refuse_curve, through_curve
+from ._curved import family_phi, through_curve
 from ._effects import group_modes
 from ._marginal import base_family, marginal_mean, marginal_slopes
 from ._rows import NEW_LEVELS, PredictionRows, fitted_rows, new_rows
@@ -58,7 +58,8 @@ def predict(
     DataError : a missing or infinite value in new data, a missing column, an unseen level of a
         fixed factor, an unseen level of a grouping factor with new_levels="error", an unknown
         option, or new data for a model whose offset= was an array.
-    NotSupportedError : marginal means that do not exist (inverse links).
+    NotSupportedError : marginal means that do not exist (inverse links), or of a curve that cannot
+        be computed.
     """
     for name, value, known in (
         ("effects", effects, EFFECTS), ("kind", kind, KINDS), ("new_levels", new_levels, NEW_LEVELS)
@@ -71,7 +72,6 @@ def predict(
     else:
         rows = new_rows(fit, newdata, effects, new_levels)
     if effects == "marginal":
-        refuse_curve(fit, "the marginal mean")
         value = marginal_mean(fit, rows, kind)
         return value if half_width is None else _marginal_interval(fit, rows, kind, half_width)
     phi = rows.phi(fit, group_modes(fit)) if effects == "conditional" else tuple(rows.fixed(fit))

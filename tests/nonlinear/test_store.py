@@ -115,7 +115,7 @@ def test_code_is_not_saved(curve, orange_fit, tmp_path):
         "named like a known one": Mine(),
     }[curve]
     fit = replace(orange_fit, design=replace(orange_fit.design, curve=given))
-    with pytest.raises(gj.NotSupportedError, match="a function of your own.*as an expression"):
+    with pytest.raises(gj.NotSupportedError, match=r"a function of your own.*as an expression"):
         fit.save(tmp_path / "fit.npz")
     assert not list(tmp_path.iterdir())
 
