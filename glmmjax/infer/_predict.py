@@ -74,11 +74,11 @@ def predict(
     if effects == "marginal":
         value = marginal_mean(fit, rows, kind)
         return value if half_width is None else _marginal_interval(fit, rows, kind, half_width)
-    phi = rows.phi(fit, group_modes(fit)) if effects == "conditional" else tuple(rows.fixed(fit))
     if half_width is None:
-        phi = family_phi(fit, rows, phi)
-        return phi[0] if kind == "link" else _mean(fit, phi)
-    phi, V = through_curve(fit, rows, phi, predictor_covariance(fit, rows, effects))
+        return values_of_rows(fit, rows, effects, kind)
+    phi, V = through_curve(
+        fit, rows, _at(fit, rows, effects), predictor_covariance(fit, rows, effects)
+    )
     if kind == "link":
         return _frame(phi[0], _root(V[:, 0, 0]), half_width)
     if not isinstance(fit.family, ZeroInflated):
@@ -86,6 +86,19 @@ def predict(
     eta, g = rowwise(fit.family, "link_of_mean", phi, fit.estimate.params.psi)
     se = _root(np.einsum("np,npq,nq->n", g, V, g))
     return _on_response(fit, eta, se, half_width)
+
+
+def values_of_rows(
+    fit: "Fit", rows: PredictionRows, effects: str, kind: str = "response"
+) -> Float[np.ndarray, "n"]:
+    """Predictions of `kind` with conditional or fixed effects."""
+    phi = family_phi(fit, rows, _at(fit, rows, effects))
+    return phi[0] if kind == "link" else _mean(fit, phi)
+
+
+def _at(fit: "Fit", rows: PredictionRows, effects: str) -> tuple[np.ndarray, ...]:
+    """The model's predictors, with the modes of the random effects or without."""
+    return rows.phi(fit, group_modes(fit)) if effects == "conditional" else tuple(rows.fixed(fit))
 
 
 def fitted(fit: "Fit") -> Float[np.ndarray, "n"]:
