@@ -59,22 +59,18 @@ def curves(
     source = of_curve(fit, term.codes, x) if data is None else of_data(fit, term.codes, x, data)
     if ax is not None and len(chosen) != 1:
         raise DataError(f"ax= takes one panel, and there are {len(chosen)}: levels=['one of them']")
-    figure, axes = (None, [ax]) if ax is not None else _figure(len(chosen), columns)
-    for k, axis in zip(chosen, axes, strict=True):
-        _panel(fit, source, np.flatnonzero(term.codes == k), points, axis)
-        axis.set_title(f"{term.group} {term.levels[k]}", fontsize="small")
-    if figure is None:
+    if ax is not None:
+        _panel(fit, source, term, chosen[0], points, ax)
         ax.set(xlabel=source.name, ylabel=fit.design.response_name)
         ax.legend()
         return ax
+    figure, axes = panels(len(chosen), columns, sharex=True, sharey=True)
+    for k, axis in zip(chosen, axes, strict=True):
+        _panel(fit, source, term, k, points, axis)
     figure.supxlabel(source.name)
     figure.supylabel(fit.design.response_name)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return np.array(axes, object)
-
-
-def _figure(count: int, columns: int) -> tuple[Any, list[Any]]:
-    return panels(count, columns, sharex=True, sharey=True)
 
 
 def _term(fit: Fit, by: str | None) -> "TermDesign":
@@ -104,8 +100,12 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-def _panel(fit: Fit, source: Source, rows: np.ndarray, points: int, axis: Any) -> None:
+def _panel(
+    fit: Fit, source: Source, term: "TermDesign", level: int, points: int, axis: Any
+) -> None:
+    rows = np.flatnonzero(term.codes == level)
     x, y = source.x[rows], fit.design.y[rows]
+    axis.set_title(f"{term.group} {term.levels[level]}", fontsize="small")
     axis.plot(x, y if y.ndim == 1 else y[:, 0] / y[:, 1], "o", color="C0", ms=4, label="data")
     ends = x if x.min() < x.max() else source.x
     grid = np.linspace(ends.min(), ends.max(), points)

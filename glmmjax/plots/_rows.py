@@ -91,8 +91,8 @@ def of_data(fit: Fit, codes: np.ndarray, x: str | None, data: Any) -> Source:
         return new_rows(fit, part.with_columns(column).to_native(), "conditional", "error")
 
     values = frame[x].to_numpy().astype(float)
-    same = at(np.arange(len(used)), values), fitted_rows(fit)
-    if not np.allclose(*(values_of_rows(fit, rows, "conditional") for rows in same)):
+    again = values_of_rows(fit, at(np.arange(len(used)), values), "conditional")
+    if not np.allclose(again, fit.fitted):
         raise DataError("data= is not what was fitted: its rows have other values")
     return Source(x, values, at)
 
