@@ -53,7 +53,9 @@ def nlmm(
         ``{"Asym": "~ treatment"}``, or ``"Asym + xmid ~ treatment"``; parameters left out are
         ``"~ 1"``.
     random : ``"Asym + xmid ~ 1 | Tree"``: the parameters that vary between groups, with any
-        covariance; ``"diag(Asym + xmid ~ 1 | Tree)"``: independently; or a list of such parts.
+        covariance; ``"diag(Asym + xmid ~ 1 | Tree)"``: independently; or a list of such parts. A
+        group may have fewer rows than parameters that vary, as long as there are more rows in all
+        than random effects (for a Gaussian response).
     curve : any function of JAX arrays, called with the formula's arguments in their order:
         ``nlmm("y ~ f(t, a, k)", d, curve=lambda t, a, k: a * jnp.exp(-k * t), fixed=...)``.
     family, link : the curve is the linear predictor: with a log link its exponential is the mean.
@@ -70,11 +72,11 @@ def nlmm(
     Raises
     ------
     FormulaError, DataError : naming the term, column or row, and what to do; DataError where no
-        starting values are found.
+        starting values are found, or the curve has no value there, with the row and its parameters.
     NotSupportedError : where the method does not apply to the model.
     """
     began = time.perf_counter()
-    how = resolve_method(method, nodes, reml)
+    how = resolve_method(method, nodes, reml, curved=True)
     base = families.get(family, link)
     parsed = parse_curve(formula)
     found, covariates, names = _curve(parsed, curve, fixed)

@@ -23,7 +23,11 @@ def dose_history(
     does. Of two events at one time the earlier line comes first: an observation above a dose is a
     trough.
 
-    Raises DataError for a time that is not finite, a negative amount, or no dose at all.
+    Lines of a subject go forward in time: time that starts again would be another period, in which
+    the doses of the first must not count. Subjects may be mixed.
+
+    Raises DataError for a time that is not finite, or goes back within a subject, a negative
+    amount, or no dose at all.
     """
     time, amount = np.asarray(time, float), np.nan_to_num(np.asarray(amount, float))
     subject = np.asarray(subject)
@@ -35,6 +39,7 @@ def dose_history(
     if not (amount > 0).any():
         raise DataError("no row has an amount > 0: there is no dose")
     _, code = np.unique(subject, return_inverse=True)
+    _check_order(time, subject, code)
     lines, rows = np.flatnonzero(amount > 0), np.flatnonzero(amount == 0)
     shape = (len(rows), int(np.bincount(code[lines]).max()))
     dose_times, dose_amounts = np.zeros(shape), np.zeros(shape)
@@ -45,3 +50,15 @@ def dose_history(
         dose_times[at, : len(mine)] = time[mine]
         dose_amounts[at, : len(mine)] = amount[mine] * ((time[mine] < time[seen]) | tie)
     return rows, dose_times, dose_amounts
+
+
+def _check_order(time: np.ndarray, subject: np.ndarray, code: np.ndarray) -> None:
+    order = np.argsort(code, kind="stable")
+    back = (np.diff(time[order]) < 0) & (np.diff(code[order]) == 0)
+    if back.any():
+        before, row = order[np.argmax(back) : np.argmax(back) + 2]
+        raise DataError(
+            f"row {row}: time goes back from {time[before]:g} to {time[row]:g} within subject "
+            f"{subject[row]}: sort the table by subject and time, or, if time starts again with a "
+            "new period, give every period a subject of its own"
+        )

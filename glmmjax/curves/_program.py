@@ -74,7 +74,8 @@ class Called(AbstractCurve):
         self, phi: tuple[Float[Array, "n"], ...], x: tuple[Float[Array, "n"], ...]
     ) -> Float[Array, "n"]:
         parts = {"column": x, "parameter": phi}
-        return self.fn(*(parts[kind][k] for kind, k in self.order)) + jnp.zeros_like(phi[0])
+        value = jnp.asarray(self.fn(*(parts[kind][k] for kind, k in self.order)))
+        return value if value.ndim else value + jnp.zeros_like(phi[0])
 
     def start(
         self, x: tuple[np.ndarray, ...], y: np.ndarray, group: np.ndarray | None = None

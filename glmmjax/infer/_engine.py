@@ -25,6 +25,7 @@ from ..design._buckets import pack
 from ..estimate import Options
 from ..families import AbstractFamily
 from ..model import Data, Params
+from ._curve_start import check_curve, named_rows
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
 from ._integral import check_integral, laplace_warning
@@ -63,8 +64,10 @@ def fit_design(
     with double_precision():
         data = device_data(data)
         clock["pack"] = time.perf_counter() - began
-        init = None if start is None else starting_values(design, model, data, start)
-        estimate = estimator.fit(model, data, init, settings.key, options=options)
+        check_curve(design, model)
+        with named_rows(design, data, slots):
+            init = None if start is None else starting_values(design, model, data, start)
+            estimate = estimator.fit(model, data, init, settings.key, options=options)
     clock["search"] = estimate.seconds["search"]
     return Fit(settings, design, model, slots, estimate, data, clock)
 
@@ -97,7 +100,7 @@ def starting_values(design: Design, model: Any, data: Data, start: Any) -> Param
 
 def _default_start(design: Design, model: Any, data: Data, given: dict[int, float]) -> Params:
     """Default values; for a curve those at the coefficients given, if there are enough of them."""
-    from ..estimate import find_start, unstack
+    from ..estimate import NoValueError, find_start, unstack
 
     if model.curve is None:
         return find_start(model, data).params
@@ -110,6 +113,8 @@ def _default_start(design: Design, model: Any, data: Data, given: dict[int, floa
     if missing := [name for at, name in own.items() if at not in given]:
         try:
             x[: model.num_beta] = find_start(model, data).params.beta
+        except NoValueError:
+            raise
         except DataError as error:
             raise DataError(f"{error}; start= lacks {', '.join(missing)}") from None
     x[list(given)] = list(given.values())

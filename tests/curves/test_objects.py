@@ -109,6 +109,18 @@ def test_a_dose_acts_from_its_line_on():
     np.testing.assert_allclose(got, [4 / np.e, 4 / np.e + 2], rtol=1e-14)
 
 
+def test_subjects_of_an_event_table_may_be_mixed():
+    """Time goes forward in each: lines of others between them make no difference."""
+    order = [5, 0, 6, 1, 2, 7, 3, 4]
+    table = [np.array(column)[order] for column in (TIME, AMOUNT, SUBJECT)]
+    rows, times, amounts = curves.dose_history(*table)
+    expected, *history = curves.dose_history(*map(np.array, (TIME, AMOUNT, SUBJECT)))
+    back = np.argsort(np.array(order)[rows])
+    np.testing.assert_array_equal(np.array(order)[rows][back], expected)
+    np.testing.assert_array_equal(times[back], history[0])
+    np.testing.assert_array_equal(amounts[back], history[1])
+
+
 @pytest.mark.parametrize(
     "time, amount, message",
     [
@@ -116,6 +128,7 @@ def test_a_dose_acts_from_its_line_on():
         ([0.0, 1.0], [-1.0, 0], "row 0: the amount is negative"),
         ([0.0, 1.0], [0.0, 0], "there is no dose"),
         ([0.0, 1.0], [1.0], "of equal length"),
+        ([2.0, 1.0], [1.0, 0.0], r"row 1: time goes back from 2 to 1 within subject 0.*new period"),
     ],
 )
 def test_event_tables_that_cannot_be_read(time, amount, message):
