@@ -10,7 +10,14 @@ from . import curves, families
 from ._errors import FormulaError
 from .api import _options
 from .design._curve import make_curve_design
-from .formula import CurveFormula, compile_program, parse_curve, parse_fixed, parse_random
+from .formula import (
+    CurveFormula,
+    arrays_of,
+    compile_program,
+    parse_curve,
+    parse_fixed,
+    parse_random,
+)
 from .infer import Fit
 from .infer._engine import announce, fit_design
 from .infer._methods import resolve_method
@@ -105,13 +112,13 @@ def _curve(
         _all_used(program, names)
         return curves.Program(program, names, columns), tuple(map(_written, columns)), names
     found = given if isinstance(given, curves.AbstractCurve) else curves.get(given or formula.name)
-    k = len(found.covariates)
+    k = _data_arguments(formula.arguments, len(found.covariates))
     covariates, names = formula.arguments[:k], formula.arguments[k:]
     if len(names) != len(found.parameters) or not all(name.isidentifier() for name in names):
         raise FormulaError(
             f"{formula.name}() takes {', '.join((*found.covariates, *found.parameters))}: "
-            f"{k} of the data and {len(found.parameters)} names of parameters, not "
-            f"({', '.join(formula.arguments)})"
+            f"{len(found.covariates)} of the data (doses(time, amount, subject) counts as two) and "
+            f"{len(found.parameters)} names of parameters, not ({', '.join(formula.arguments)})"
         )
     if twice := [name for name in names if names.count(name) > 1]:
         raise FormulaError(f"{formula.name}() has two parameters named {twice[0]!r}")
@@ -124,14 +131,24 @@ def _written(column: str) -> str:
     return column if plain else f"Q({column!r})"
 
 
+def _data_arguments(arguments: tuple[str, ...], arrays: int) -> int:
+    """How many of the arguments bring that many arrays."""
+    k = 0
+    while arrays > 0 and k < len(arguments):
+        arrays -= arrays_of(arguments[k])
+        k += 1
+    return k
+
+
 def _function(
     formula: CurveFormula, function: Callable[..., Any], fixed: Any
 ) -> tuple[curves.AbstractCurve, tuple[str, ...], tuple[str, ...]]:
     known = parse_fixed(fixed, None)
     if not formula.name:
         raise FormulaError("with curve=, the formula calls it: 'y ~ f(column, parameter, ...)'")
+    passed = [text for text in formula.arguments for _ in range(arrays_of(text))]
     try:
-        inspect.signature(function).bind(*formula.arguments)
+        inspect.signature(function).bind(*passed)
     except TypeError as error:
         call = f"{formula.name}({', '.join(formula.arguments)})"
         raise FormulaError(f"curve= cannot be called as {call}: {error}") from None
@@ -139,11 +156,13 @@ def _function(
     if unused := [name for name in known if name not in names]:
         raise FormulaError(f"fixed= names {unused[0]!r}, which is no argument of {formula.name}()")
     covariates = tuple(text for text in formula.arguments if text not in known)
+    columns = iter(range(len(passed)))
     order = tuple(
-        ("parameter", names.index(text)) if text in known else ("column", covariates.index(text))
-        for text in formula.arguments
+        ("parameter", names.index(text)) if text in known else ("column", next(columns))
+        for text in passed
     )
-    return curves.Called(function, order, names, covariates), covariates, names
+    arrays = tuple(text for text in passed if text not in known)
+    return curves.Called(function, order, names, arrays), covariates, names
 
 
 def _all_used(program: Any, names: tuple[str, ...]) -> None:

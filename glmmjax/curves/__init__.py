@@ -6,6 +6,7 @@ from ._dose_response import Emax as Emax
 from ._dose_response import SigmoidEmax as SigmoidEmax
 from ._dose_response import SSmicmen as SSmicmen
 from ._doses import dose_history as dose_history
+from ._doses import doses_so_far as doses_so_far
 from ._growth import SSasymp as SSasymp
 from ._growth import SSasympOff as SSasympOff
 from ._growth import SSasympOrig as SSasympOrig

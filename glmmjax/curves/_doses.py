@@ -18,16 +18,29 @@ def dose_history(
         rows, dose_times, dose_amounts = dose_history(table.TIME, table.AMT, table.ID)
         observed = table.iloc[rows]     # one row for each row of dose_times and dose_amounts
 
-    `rows` (n,) are the positions of the observations, in the table's order; D is the largest
-    number of doses of a subject. Doses that a subject has not had yet carry amount 0, as padding
-    does. Of two events at one time the earlier line comes first: an observation above a dose is a
-    trough.
+    `rows` (n,) are the positions of the observations, in the table's order; the arrays are those of
+    `doses_so_far` there. In a formula `doses(time, amount, subject)` does all this.
 
-    Lines of a subject go forward in time: time that starts again would be another period, in which
-    the doses of the first must not count. Subjects may be mixed.
+    Lines may come in any order. Time must not start again within a subject: the doses of one period
+    would count in the next; give every period a subject of its own.
 
-    Raises DataError for a time that is not finite, or goes back within a subject, a negative
-    amount, or no dose at all.
+    Raises DataError for a time that is not finite, a negative amount, or no dose at all.
+    """
+    dose_times, dose_amounts = doses_so_far(time, amount, subject)
+    rows = np.flatnonzero(~(np.asarray(amount, float) > 0))
+    return rows, dose_times[rows], dose_amounts[rows]
+
+
+def doses_so_far(
+    time: Float[np.ndarray, "N"], amount: Float[np.ndarray, "N"], subject: Shaped[np.ndarray, "N"]
+) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, "N D"]]:
+    """Return (dose_times, dose_amounts) of every line of an event table.
+
+    D is the largest number of doses of a subject. Doses that a subject has not had yet carry amount
+    0, as padding does. Of two events at one time the earlier line comes first: an observation above
+    a dose is a trough, and so is what a dose's own line says.
+
+    Raises DataError as `dose_history`.
     """
     time, amount = np.asarray(time, float), np.nan_to_num(np.asarray(amount, float))
     subject = np.asarray(subject)
@@ -39,26 +52,13 @@ def dose_history(
     if not (amount > 0).any():
         raise DataError("no row has an amount > 0: there is no dose")
     _, code = np.unique(subject, return_inverse=True)
-    _check_order(time, subject, code)
-    lines, rows = np.flatnonzero(amount > 0), np.flatnonzero(amount == 0)
-    shape = (len(rows), int(np.bincount(code[lines]).max()))
+    lines, all_lines = np.flatnonzero(amount > 0), np.arange(len(time))
+    shape = (len(time), int(np.bincount(code[lines]).max()))
     dose_times, dose_amounts = np.zeros(shape), np.zeros(shape)
-    for s in np.unique(code[rows]):
-        mine, at = lines[code[lines] == s], np.flatnonzero(code[rows] == s)
-        seen = rows[at][:, None]
-        tie = (time[mine] == time[seen]) & (mine < seen)
+    for s in np.unique(code[lines]):
+        mine, at = lines[code[lines] == s], all_lines[code == s]
+        seen = at[:, None]
+        given = (time[mine] < time[seen]) | ((time[mine] == time[seen]) & (mine < seen))
         dose_times[at, : len(mine)] = time[mine]
-        dose_amounts[at, : len(mine)] = amount[mine] * ((time[mine] < time[seen]) | tie)
-    return rows, dose_times, dose_amounts
-
-
-def _check_order(time: np.ndarray, subject: np.ndarray, code: np.ndarray) -> None:
-    order = np.argsort(code, kind="stable")
-    back = (np.diff(time[order]) < 0) & (np.diff(code[order]) == 0)
-    if back.any():
-        before, row = order[np.argmax(back) : np.argmax(back) + 2]
-        raise DataError(
-            f"row {row}: time goes back from {time[before]:g} to {time[row]:g} within subject "
-            f"{subject[row]}: sort the table by subject and time, or, if time starts again with a "
-            "new period, give every period a subject of its own"
-        )
+        dose_amounts[at, : len(mine)] = amount[mine] * given
+    return dose_times, dose_amounts

@@ -25,6 +25,7 @@ from ..formula import (
 from ._checks import check_terms, suspicious_levels
 from ._evaluate import Evaluator
 from ._frame import Frame
+from ._inputs import evaluate_inputs, input_columns, observations, read_inputs
 from ._levels import group_levels
 from ._make import argument_text, keep_columns, rank_notes, read_rows, read_weight
 from ._matrix import build_matrix
@@ -34,7 +35,6 @@ from ._recipe import (
     PredictorRecipe,
     Recipe,
     TermRecipe,
-    column_or_expression,
     part_columns,
     sum_offsets,
     text_columns,
@@ -75,23 +75,24 @@ def make_curve_design(
     if columns.frame.n == 0:
         raise DataError("the data have no rows")
     weight = columns.register(weights, "weights")
-    inputs = [column_or_expression(text, columns) for text in covariates]
+    inputs = read_inputs(covariates, columns)
     head = Formula(formula.response, Part("1", (), ()), formula.text)
     others = predictor_parts(head, family, None, dispformula)
     others.pop("cond")
     parts = {name: (parse(text, one_sided=True).rhs, text) for name, text in fixed.items()} | others
     bars = [bar for part in random for bar in part.bars]
     groups = {name for bar in bars for name in bar.group}
-    found = [c for text in formula.response.expressions for c in read_expression(text).columns]
+    left = [c for text in formula.response.expressions for c in read_expression(text).columns]
+    found = left + input_columns(inputs)
     for part, _ in parts.values():
         found += part_columns(part)
     for bar in bars:
         found += text_columns(bar.lhs)
-    for expression in (*inputs, *([weight] if weight else [])):
-        found += expression.columns
+    found += weight.columns if weight else ()
     columns.frame.read_as_labels(tuple(groups - set(found)))
     names = tuple(dict.fromkeys((*found, *groups)))
-    rows, notes = complete_rows(names, columns, subset_rows(subset, columns), missing)
+    asked = observations(inputs, left, columns, subset_rows(subset, columns))
+    rows, notes = complete_rows(names, columns, asked, missing)
     check_finite(names, columns, rows)
     state = State(contrasts=chosen_contrasts(contrasts, columns.frame))
     evaluator, outcome, dropped = read_rows(head, family, columns, rows, state, None)
@@ -123,7 +124,7 @@ def make_curve_design(
     return Design(
         outcome.y, predictors, terms, read_weight(weight, evaluator), weights_kind, evaluator.rows,
         all_notes, recipe, formula.response.expressions[0], curve=curve,
-        covariates=tuple(evaluator.numbers(x) for x in inputs),
+        covariates=evaluate_inputs(inputs, columns, evaluator),
     )  # fmt: skip
 
 

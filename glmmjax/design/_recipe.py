@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError
-from ..formula import Expression, Part, expand, name_expression, parse, read_expression
+from ..formula import Expression, Part, doses_call, expand, name_expression, parse, read_expression
 from ._evaluate import Evaluator
 from ._frame import Frame
+from ._inputs import evaluate_inputs, read_inputs
 from ._json import decode, encode
 from ._levels import match_levels
 from ._matrix import build_matrix
@@ -93,9 +94,7 @@ class Recipe:
         terms, unseen = self._terms(evaluator, columns) if random else ((), ())
         predictors = tuple(self._predictor(p, evaluator, given) for p in self.predictors)
         y = self._response(evaluator, columns) if need_response else None
-        inputs = tuple(
-            evaluator.numbers(column_or_expression(text, columns)) for text in self.covariates
-        )
+        inputs = evaluate_inputs(read_inputs(self.covariates, columns), columns, evaluator)
         weight = self._weight(evaluator, columns)
         return NewDesign(predictors, terms, unseen, y, weight, len(rows), inputs)
 
@@ -107,7 +106,9 @@ class Recipe:
         for predictor in self.predictors:
             found.extend(part_columns(parse_part(predictor.name, predictor.text)))
         for text in self.covariates:
-            found.extend(read_expression(text).columns)
+            parts = doses_call(text)  # whose amount may be missing
+            for part in (parts[0], parts[2]) if parts else (text,):
+                found.extend(read_expression(part).columns)
         for term in self.terms if random else ():
             found.extend((*term.group, *text_columns(term.lhs)))
         if response:
@@ -213,11 +214,6 @@ def effect_columns(term: TermRecipe, evaluator: Evaluator) -> Float[np.ndarray, 
     """Z of a term: the columns of its bar, once for each of its parameters."""
     Z = build_matrix(term.lhs, evaluator).X
     return np.concatenate([Z] * len(dict.fromkeys(term.parameters or ("",))), 1)
-
-
-def column_or_expression(text: str, columns: Columns) -> Expression:
-    """A column of that very name, else an expression."""
-    return name_expression(text) if text in columns.frame.names else read_expression(text)
 
 
 def parse_part(name: str, text: str) -> Part:

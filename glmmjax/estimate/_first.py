@@ -1,16 +1,18 @@
 """First estimates of the mean's coefficients, from the rows as they lie, without random effects."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .._errors import DataError
 from ..curves import AbstractCurve
+from ..design._buckets import round_size
 from ..model import Bucket, Data, Model, Params
+from ..numeric import fast_jit, row_slopes
 
 ROWS = ("y", "X", "offset", "weight")
 
@@ -88,15 +90,15 @@ def curved_mean(
     else:
         beta = np.asarray(init.beta, float)[: sum(model.columns[:k])]
     phi = tuple(
-        jnp.asarray(o + Xp @ beta[model.column_slice(p)])
+        o + Xp @ beta[model.column_slice(p)]
         for p, (Xp, o) in enumerate(zip(X, offset, strict=True))
     )
-    eta, slopes = curve_slopes(curve, phi, tuple(map(jnp.asarray, x)))
+    eta, slopes = curve_slopes(curve, phi, x)
     _check_finite(phi, eta, slopes)
     return Mean(beta, slopes, z - eta)
 
 
-def _check_finite(phi: tuple[Array, ...], eta: np.ndarray, slopes: np.ndarray) -> None:
+def _check_finite(phi: tuple[np.ndarray, ...], eta: np.ndarray, slopes: np.ndarray) -> None:
     values = np.column_stack([eta, slopes]).T
     bad = np.argwhere(~np.isfinite(values))  # the curve's own come first
     if bad.size:
@@ -106,10 +108,17 @@ def _check_finite(phi: tuple[Array, ...], eta: np.ndarray, slopes: np.ndarray) -
 
 
 def curve_slopes(
-    curve: AbstractCurve, phi: tuple[Array, ...], x: tuple[Array, ...]
+    curve: AbstractCurve, phi: tuple[np.ndarray, ...], x: tuple[np.ndarray, ...]
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n k"]]:
-    """(f(phi; x), df/dphi) of the rows. Rows do not interact, so a tangent of ones has them all."""
-    one, zero, k = jnp.ones_like(phi[0]), jnp.zeros_like(phi[0]), len(phi)
-    eta, push = jax.linearize(lambda *v: curve(v, x), *phi)
-    slopes = [np.asarray(push(*(one if r == p else zero for r in range(k)))) for p in range(k)]
-    return np.asarray(eta), np.stack(slopes, 1)
+    """(f(phi; x), df/dphi) of the rows, on the host; padded, so that few sizes are compiled."""
+    n = len(phi[0])
+    padded = jax.tree.map(
+        lambda v: np.concatenate([v, v[-1:].repeat(round_size(n) - n, 0)]), (phi, x)
+    )
+    eta, slopes = _slopes()(curve, *padded)
+    return np.asarray(eta)[:n], np.asarray(slopes)[:n]
+
+
+@lru_cache(maxsize=1)
+def _slopes() -> Any:
+    return fast_jit(lambda curve, phi, x: row_slopes(lambda *v: curve(v, x), phi))

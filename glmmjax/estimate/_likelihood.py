@@ -34,8 +34,8 @@ def _program(model: Model, structure, integrator: AbstractIntegrator, points: in
 
     def value_and_grad(params: Params, data: Data, start: Point, key):
         rule = integrator.rule(model, key)
-        if rule is None:
-            return by_hand(params, data, model, start, reml)
+        if rule is None or integrator.curvature is not None:
+            return by_hand(params, data, model, start, reml, integrator.curvature)
 
         def total(params):
             units, share, at, codes = approximate(params, data, model, rule, start, reml, 1)

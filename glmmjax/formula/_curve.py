@@ -2,7 +2,8 @@
 
 The right side is either one call of a curve, whose arguments are expressions of the data and, last,
 names of parameters; or an expression in columns and parameters, which is turned into a *program*:
-nested tuples that a curve walks with its own functions. Nothing is ever evaluated as Python.
+nested tuples that a curve walks with its own functions. Nothing is ever evaluated as Python. An
+argument `doses(time, amount, subject)` stands for two arrays, the doses a row's subject has had.
 
     ("column", k)   ("parameter", k)   ("constant", 2.0)   (operator or function, program, ...)
 """
@@ -71,6 +72,29 @@ def _tree(right: str) -> ast.expr:
         return ast.parse(right.strip().replace("^", "**"), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise FormulaError(f"cannot read the curve {shorten(right)}: {error}") from None
+
+
+def doses_call(text: str) -> tuple[str, str, str] | None:
+    """(time, amount, subject) of `doses(time, amount, subject)`; None for any other text.
+
+    Raises FormulaError for a call of doses() with other arguments.
+    """
+    match _tree(text):
+        case ast.Call(func=ast.Name(id="doses"), args=arguments, keywords=keywords):
+            if len(arguments) != 3 or keywords:
+                raise FormulaError(f"it is doses(time, amount, subject), not {shorten(text)}")
+            return tuple(map(ast.unparse, arguments))  # pyright: ignore[reportReturnType]
+    return None
+
+
+def arrays_of(text: str) -> int:
+    """How many arrays an argument of a curve stands for: two are `doses()`, else one."""
+    return 2 if doses_call(text) else 1
+
+
+def array_names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The text behind each array that these arguments of a curve bring."""
+    return tuple(text for text in texts for _ in range(arrays_of(text)))
 
 
 def compile_program(text: str, parameters: tuple[str, ...]) -> tuple[Program, tuple[str, ...]]:

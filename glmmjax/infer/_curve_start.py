@@ -11,6 +11,7 @@ from .._errors import DataError
 from ..design import Design
 from ..design._buckets import Slots
 from ..estimate import NoValueError
+from ..formula import array_names
 from ..model import Data, Model
 
 
@@ -58,7 +59,7 @@ def _sentence(design: Design, data: Data, slots: Slots, error: NoValueError) -> 
     at = [f"{name} = {value:.6g}" for name, value in zip(names, error.phi, strict=False)]
     at += [
         f"{name} = {x[i]:.6g}"
-        for name, x in zip(design.recipe.covariates, design.covariates, strict=True)
+        for name, x in zip(array_names(design.recipe.covariates), design.covariates, strict=True)
         if x.ndim == 1
     ]
     return (

@@ -37,9 +37,7 @@ def through_curve(
     if curve is None:
         return phi, V
     with double_precision():
-        x = tuple(map(jnp.asarray, rows.covariates))
-        at = tuple(map(jnp.asarray, phi[:k]))
-        eta, slopes = curve_slopes(curve, at, x)
+        eta, slopes = curve_slopes(curve, phi[:k], rows.covariates)
     n, rest = V.shape[0], V.shape[1] - k
     J = np.zeros((n, 1 + rest, k + rest))
     J[:, 0, :k] = slopes

@@ -1,5 +1,7 @@
 """A design out of a file: its arrays put together again, and checked against its recipe."""
 
+from collections.abc import Iterator
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from ..curves import AbstractCurve
 from ..design import COMPONENTS, Design, PredictorDesign, Recipe, Series, TermDesign, make_series
 from ..design._curve import response_formula
 from ..families import AbstractFamily
-from ..formula import parse, parse_curve, read_expression
+from ..formula import arrays_of, doses_call, parse, parse_curve, read_expression
 
 if TYPE_CHECKING:
     from ._fit import Settings
@@ -52,7 +54,8 @@ def check_formulas(settings: "Settings", curved: bool) -> None:
     """Parse every formula again: the grammar lets nothing through that could run code."""
     try:
         if curved:
-            list(map(read_expression, parse_curve(settings.formula).arguments))
+            for text in parse_curve(settings.formula).arguments:
+                list(map(read_expression, doses_call(text) or (text,)))
         else:
             parse(settings.formula)
         for text in (settings.ziformula, settings.dispformula):
@@ -100,10 +103,17 @@ def rebuild_design(
         response_name=str(found["response_name"]),
         series=_series(found.get("correlation"), arrays, n),
         curve=curve,
-        covariates=tuple(
-            check_shape(arrays, f"covariate.{k}", (n,)) for k in range(len(recipe.covariates))
-        ),
+        covariates=tuple(_covariates(recipe.covariates, arrays, n)),
     )
+
+
+def _covariates(texts: tuple[str, ...], arrays: Arrays, n: int) -> Iterator[np.ndarray]:
+    """The arrays that a curve takes of the data: (n,), and (n, D) twice of a subject's doses."""
+    names = (f"covariate.{k}" for k in count())
+    for text in texts:
+        own = list(islice(names, arrays_of(text)))
+        width = arrays[own[0]].shape[-1:] if len(own) == 2 and own[0] in arrays else ()
+        yield from (check_shape(arrays, name, (n, *width)) for name in own)
 
 
 def _series(text: str | None, arrays: Arrays, n: int) -> Series | None:

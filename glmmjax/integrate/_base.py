@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from .._errors import DataError, NotSupportedError
 from ..model import Data, Model, Params
 from ._approximate import Rule, approximate
+from ._laplace import Curvature
 from ._mode import origin
 from ._quadrature import node_count, quadrature
 from ._second_order import second_order
@@ -37,11 +38,13 @@ class AbstractIntegrator(eqx.Module):
 
     An integrator is a rule for the bracket of the integration formula (`_approximate.py`). `name`
     is its short name as a `method=`, if it has one; `random`, whether its rule depends on a key;
-    one that can integrate the coefficients out as well has a field `reml`.
+    one that can integrate the coefficients out as well has a field `reml`. `curvature` is the W of
+    the rows in the determinant, for one that is Laplace's formula with another determinant.
     """
 
     name: ClassVar[str] = ""
     random: ClassVar[bool] = False
+    curvature: ClassVar[Curvature | None] = None
 
     @property
     @abc.abstractmethod

@@ -12,18 +12,18 @@ and NONMEM's FOCE for a constant residual variance (Pinheiro & Bates 1995, J. Co
     j(u^) + d/2 log 2 pi - 1/2 log|I + sum_i a_i' w_i d_i d_i' a_i|,
 
 which is Laplace's with a term in the place of the bracket: log E = 1/2 log|H| - 1/2 log|H_GN|. The
-mode and the chord know only the true H, as they must.
+mode and the chord know only the true H, as they must. Fits take the gradient by hand, which only
+wants to know the W of the determinant (`_laplace.py`).
 """
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._errors import NotSupportedError
-from ..model import Data, Model, Params, family_phi
+from ..model import Data, Model, Params, gauss_newton
 from ._approximate import Around, Rule
 from ._base import AbstractIntegrator
 from ._system import phi_at, unit_factor
@@ -38,6 +38,7 @@ class FOCE(AbstractIntegrator):
     """
 
     name: ClassVar[str] = "foce"
+    curvature = staticmethod(gauss_newton)
 
     @property
     def label(self) -> str:
@@ -69,23 +70,6 @@ class FOCE(AbstractIntegrator):
 def unit_rule(model: Model, params: Params, at: Around) -> Float[Array, ""]:
     """1/2 log|H| - 1/2 log|H_GN| of one unit."""
     phi = phi_at(model, at.rows, at.u, jnp.zeros(0, at.u.dtype))
-    d = slopes(model, at, phi)
-    w = at.unit.weight * model.family.row(at.unit.y, family_phi(model, at.unit, phi), params.psi)[2]
-    W = w[:, None, None] * d[:, :, None] * d[:, None, :]
-    gauss_newton = eqx.tree_at(lambda j: j.W, at.jet, W)
-    _, _, factor = unit_factor(at.rows, gauss_newton, at.u)
+    W = gauss_newton(model, params, at.unit, phi)
+    _, _, factor = unit_factor(at.rows, at.jet._replace(W=W), at.u)
     return 0.5 * (at.factor.logdet - factor.logdet)
-
-
-def slopes(model: Model, at: Around, phi: tuple[Array, ...]) -> Float[Array, "n r"]:
-    """d_i: derivatives of the mean's predictor in the active predictors, row by row."""
-
-    def mean(active: tuple[Array, ...]) -> Float[Array, "n"]:
-        full = list(phi)
-        for p, value in zip(model.active, active, strict=True):
-            full[p] = value
-        return family_phi(model, at.unit, tuple(full))[0]
-
-    x = tuple(phi[p] for p in model.active)
-    rows_apart = jax.grad(lambda v: mean(v).sum())  # rows do not interact
-    return jnp.stack(rows_apart(x), 1)

@@ -6,9 +6,11 @@ from ._density import LOG_2PI as LOG_2PI
 from ._density import Jet as Jet
 from ._density import base_measure as base_measure
 from ._density import curvature as curvature
+from ._density import curve_slopes as curve_slopes
 from ._density import dimension as dimension
 from ._density import family_phi as family_phi
 from ._density import fixed_part as fixed_part
+from ._density import gauss_newton as gauss_newton
 from ._density import jet as jet
 from ._density import joint as joint
 from ._density import level_sum as level_sum

@@ -12,7 +12,7 @@ f(u) = -log-likelihood + |u|^2/2 follows from the row jet (l, g = dl/dphi, W = -
 Everything here is for one unit; callers `vmap` over a bucket.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..numeric import Arrow, ArrowInverse
+from ..numeric import Arrow, ArrowInverse, row_slopes
 from ._data import Bucket
 from ._model import Model, Params, factors
 
@@ -148,14 +148,67 @@ def weighted(model: Model, weight: Float[Array, "n"], l: Float[Array, "n"]) -> F
 
 
 def jet(model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]) -> Jet:
-    """Row jet in the active predictors: the family's closed form where only the mean is active."""
-    if model.active == (0,) and model.curve is None:
+    """Row jet in the active predictors.
+
+    Where these make up the mean, eta = f(phi), with slopes d and second derivatives D of the curve,
+
+        g = g_eta d,        W = w_eta d d' - g_eta D,
+
+    and the family's closed form gives g_eta and w_eta. A linear predictor has d = 1, D = 0.
+    """
+    if max(model.active) >= model.mean_predictors:
+        l, g, W = _autodiff_jet(model, params, unit, phi)
+    elif model.curve is None:
         l, g, w = model.family.row(unit.y, phi, params.psi)
         g, W = g[:, None], w[:, None, None]
     else:
-        l, g, W = _autodiff_jet(model, params, unit, phi)
+        eta, d, D = curve_jet(model, unit, phi)
+        l, g, w = model.family.row(unit.y, (eta, *phi[model.mean_predictors :]), params.psi)
+        W = w[:, None, None] * d[:, :, None] * d[:, None, :] - g[:, None, None] * D
+        g = g[:, None] * d
     weight = unit.weight
     return Jet(weighted(model, weight, l), weight[:, None] * g, weight[:, None, None] * W)
+
+
+def gauss_newton(
+    model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
+) -> Float[Array, "n r r"]:
+    """W without the curve's second derivatives, w_eta d d'."""
+    eta, d = curve_slopes(model, unit, phi)
+    _, _, w = model.family.row(unit.y, (eta, *phi[model.mean_predictors :]), params.psi)
+    return (unit.weight * w)[:, None, None] * d[:, :, None] * d[:, None, :]
+
+
+def curve_slopes(
+    model: Model, unit: Bucket, phi: tuple[Array, ...]
+) -> tuple[Float[Array, "n"], Float[Array, "n r"]]:
+    """(eta, d) in the active predictors."""
+    return row_slopes(*_active_curve(model, unit, phi))
+
+
+def curve_jet(
+    model: Model, unit: Bucket, phi: tuple[Array, ...]
+) -> tuple[Float[Array, "n"], Float[Array, "n r"], Float[Array, "n r r"]]:
+    """(eta, d, D) in the active predictors."""
+    f, at = _active_curve(model, unit, phi)
+    (eta, d), (_, D) = row_slopes(lambda *values: row_slopes(f, values), at)
+    return eta, d, D
+
+
+def _active_curve(
+    model: Model, unit: Bucket, phi: tuple[Array, ...]
+) -> tuple[Callable[..., Float[Array, "n"]], tuple[Array, ...]]:
+    """The curve as a function of the active predictors, and these."""
+    curve, active = model.curve, model.active
+    assert curve is not None
+
+    def f(*values: Array) -> Float[Array, "n"]:
+        full = list(phi[: model.mean_predictors])
+        for p, value in zip(active, values, strict=True):
+            full[p] = value
+        return curve(tuple(full), unit.covariates)
+
+    return f, tuple(phi[p] for p in active)
 
 
 def _autodiff_jet(

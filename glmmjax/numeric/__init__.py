@@ -29,3 +29,4 @@ from ._pareto import tail_length as tail_length
 from ._rules import gauss_hermite as gauss_hermite
 from ._sampling import PROPOSALS as PROPOSALS
 from ._sampling import random_rule as random_rule
+from ._slopes import row_slopes as row_slopes

@@ -1,6 +1,7 @@
 """Rows for lines: copies of fitted rows in which one covariate has another value.
 
-An argument of the curve is known from the fit itself. Any other covariate went through a formula,
+An argument of the curve is known from the fit itself. Doses along it are all those that the level
+had by its last row, as far as they were given by then. Any other covariate went through a formula,
 so the rows are made anew from the data, in which the column is replaced.
 """
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from .._errors import DataError
 from ..design._recipe import parse_part, part_columns, text_columns
-from ..formula import read_expression
+from ..formula import array_names, doses_call, read_expression
 from ..infer import Fit
 from ..infer._predict import values_of_rows
 from ..infer._rows import PredictionRows, fitted_rows, new_rows
@@ -29,26 +30,34 @@ class Source:
 
 def of_curve(fit: Fit, codes: np.ndarray, x: str | None) -> Source:
     """x is an argument of the curve: by default the one that varies within levels."""
-    names, values = fit.design.recipe.covariates, fit.design.covariates
+    names, values = array_names(fit.design.recipe.covariates), fit.design.covariates
     if fit.design.curve is None:
         raise DataError("give data= (the data that were fitted) and x= (a numeric column of them)")
+    plain = {name: v for name, v in zip(names, values, strict=True) if not doses_call(name)}
     if x is None:
-        x = _only([n for n, v in zip(names, values, strict=True) if _varies(v, codes)], names)
-    if x not in names:
+        x = _only([name for name, v in plain.items() if _varies(v, codes)], tuple(plain))
+    if x not in plain:
         raise DataError(
-            f"x={x!r} is no argument of the curve ({', '.join(names)}); for another column give "
+            f"x={x!r} is no argument of the curve ({', '.join(plain)}); for another column give "
             "data= as well"
         )
     if set(read_expression(x).columns) & _elsewhere(fit):
         raise DataError(f"{x} also stands in a formula of a parameter: give data= as well")
-    j, rows = names.index(x), fitted_rows(fit)
+    rows, j = fitted_rows(fit), names.index(x)
+    doses = [k for k, name in enumerate(names) if (doses_call(name) or ("",))[0] == x]
 
     def at(index: np.ndarray, grid: np.ndarray) -> PredictionRows:
         part = rows.part(index)
-        inputs = (*part.covariates[:j], grid, *part.covariates[j + 1 :])
-        return replace(part, covariates=inputs)
+        inputs = list(part.covariates)
+        inputs[j] = grid
+        mine = np.flatnonzero(codes == codes[index[0]])
+        last = mine[np.argmax(plain[x][mine])]
+        for times, amounts in zip(doses[::2], doses[1::2], strict=True):
+            inputs[times] = np.broadcast_to(values[times][last], inputs[times].shape)
+            inputs[amounts] = values[amounts][last] * (inputs[times] <= grid[:, None])
+        return replace(part, covariates=tuple(inputs))
 
-    return Source(x, values[j], at)
+    return Source(x, plain[x], at)
 
 
 def _varies(values: np.ndarray, codes: np.ndarray) -> bool:
@@ -78,6 +87,9 @@ def of_data(fit: Fit, codes: np.ndarray, x: str | None, data: Any) -> Source:
     import narwhals as nw
     import pandas as pd
 
+    if any(map(doses_call, fit.design.recipe.covariates)):
+        raise DataError("doses() are known from the fit, and copies of rows would repeat them: "
+                        "leave data= out")  # fmt: skip
     used = fit.design.rows
     whole = nw.from_native(pd.DataFrame(data) if isinstance(data, dict) else data, eager_only=True)
     if len(whole) <= used.max():

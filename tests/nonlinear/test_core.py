@@ -9,6 +9,7 @@ from helpers.compiling import quick_compilation
 from helpers.marks import slow
 
 import glmmjax as gj
+from glmmjax.integrate import laplace_value_and_grad, origin
 from glmmjax.model import Params
 
 from .conftest import DROPPED, LOGISTIC
@@ -86,6 +87,21 @@ def test_the_gradient_agrees_with_central_differences(value_and_grad):
     high, low = ([value_and_grad(X0 + s * d)[0] for d in np.diag(step)] for s in (1, -1))
     numeric = (np.array(high) - low) / (2 * step)
     np.testing.assert_allclose(value_and_grad(X0)[1], numeric, rtol=1e-5, atol=1e-7)
+
+
+def test_the_gradient_by_hand_is_that_of_autodiff(unbalanced, integrator, value_and_grad):
+    data, model = unbalanced.data, unbalanced.model
+
+    def f(x):
+        at = origin(model, unstack(x), data, False)
+        return laplace_value_and_grad(unstack(x), data, model, at, False, integrator.curvature)[:2]
+
+    with quick_compilation():
+        value, grad = jax.jit(f)(X0)
+    expected = value_and_grad(X0)
+    assert float(value) == pytest.approx(float(expected[0]), rel=1e-12)
+    found = np.concatenate([grad.beta, grad.theta])
+    np.testing.assert_allclose(found, expected[1], rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("chosen", [gj.Laplace(), slow(gj.FOCE())], ids=["laplace", "foce"])
