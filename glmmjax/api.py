@@ -27,6 +27,7 @@ def lmm(
     weights: Any = None,
     offset: Any = None,
     weights_kind: str = "frequency",
+    correlation: str | None = None,
     missing: str = "drop",
     contrasts: dict[str, Any] | None = None,
     subset: Any = None,
@@ -38,12 +39,15 @@ def lmm(
     """Fit a linear mixed model exactly, by REML (the default) or maximum likelihood.
 
     The same arguments as `glmm`, of which this is the Gaussian case with identity link and
-    `reml=True`. Coefficient standard errors are conditional on the variances, as in lme4.
+    `reml=True`. Coefficient standard errors are conditional on the variances, as in lme4. With
+    `correlation="ar1(time | group)"` it is nlme's lme with corAR1 or corCAR1, rho in
+    `fit.corr_params`.
     """
     return _fit_formula(
         formula, data, "gaussian", reml=reml, weights=weights, offset=offset,
-        weights_kind=weights_kind, missing=missing, contrasts=contrasts, subset=subset,
-        start=start, progress=progress, options=options, strict=strict,
+        weights_kind=weights_kind, correlation=correlation, missing=missing,
+        contrasts=contrasts, subset=subset, start=start, progress=progress, options=options,
+        strict=strict,
     )  # fmt: skip
 
 
@@ -81,7 +85,8 @@ def glmm(
         whitelisted functions are evaluated.
     data : pandas or polars frame, or a dict of arrays.
     family, link : a name (`families.names()`) or an object; the default link is identity for
-        Gaussian, logit for binomial, log otherwise.
+        Gaussian, logit for binomial, log otherwise. `families.Gaussian(variance="power")` has a
+        residual sd that is a function of the mean (see there).
     method : "laplace", "agq" (with `nodes`), "importance", "mcem", "saem", "pql", or an object:
         `Laplace(order=2)`, `AGQ(nodes)`, `Importance(draws)`, `MCEM(draws)`, `SAEM(chains)`,
         `PQL()`. A Gaussian model with identity link and constant residual variance is fitted
@@ -92,7 +97,8 @@ def glmm(
         `weights_kind="precision"` (Gaussian, PQL) means inverse relative variances, as in lme4.
     ziformula, dispformula : right-hand sides (``"~ 1"``) for zero inflation (logit) and for
         dispersion (log).
-    correlation : "ar1(time | group)", or "ar1(1 | group)" for the order of rows (method="pql"):
+    correlation : "ar1(time | group)", or "ar1(1 | group)" for the order of rows (method="pql", or
+        a Gaussian response with identity link and one residual variance, which is exact):
         residuals of a group at times t and s correlate as rho^abs(t - s). Groups must be nested
         in every grouping factor. `fit.corr_params` holds rho.
     missing : "drop" (with one `DataWarning` line) or "raise".
@@ -169,7 +175,7 @@ def build(
     `PrecisionError` with the line to add.
     """
     if columns.get("correlation") is not None:
-        raise NotSupportedError("correlation= belongs to glmm(method='pql'), not to a likelihood")
+        raise NotSupportedError("correlation= belongs to lmm() and method='pql', not to this core")
     family = _family(family, link, ziformula)
     design = make_design(
         formula, data, family, ziformula=ziformula, dispformula=dispformula, **columns

@@ -37,6 +37,8 @@ def nlmm(
     reml: bool = False,
     weights: Any = None,
     dispformula: str | None = None,
+    variance: str | families.AbstractVariance | None = None,
+    correlation: str | None = None,
     missing: str = "drop",
     contrasts: dict[str, Any] | None = None,
     subset: Any = None,
@@ -69,6 +71,15 @@ def nlmm(
     method : "laplace", "agq" (with `nodes`), "importance", "mcem", "saem", "foce" (as nlmer);
         "linearize", the alternation of Lindstrom & Bates (1990) in R's nlme, for a Gaussian
         response.
+    dispformula : right-hand side for the log residual sd, ``"~ age"`` (nlme's varExp) or
+        ``"~ stratum"`` (varIdent).
+    variance : the residual sd as a function of the mean, for a Gaussian response: "power",
+        sigma |mean|^power; "const_power", sigma (exp(log_const) + |mean|^power); or
+        `families.Power(power=0.5)`, `families.ConstPower(power=0.5)` with the exponent given. The
+        coefficients are `disp:power` and `disp:log_const`.
+    correlation : with method="linearize", "ar1(time | group)", or "ar1(1 | group)" for the order
+        of rows: residuals of a group at times t and s correlate as rho^abs(t - s).
+        `fit.corr_params` holds rho.
     reml : restricted likelihood of the linearised model, with method="linearize" alone.
     start : starting values by coefficient, ``{"Asym": 190.0}``. Curves by name find their own;
         others need one for each parameter.
@@ -84,13 +95,13 @@ def nlmm(
     """
     began = time.perf_counter()
     how = resolve_method(method, nodes, reml, curved=True)
-    base = families.get(family, link)
+    base = families.with_variance(families.get(family, link), variance)
     parsed = parse_curve(formula)
     found, covariates, names = _curve(parsed, curve, fixed)
     design = make_curve_design(
         parsed, data, base, found, covariates, parse_fixed(fixed, names),
-        parse_random(random, names), dispformula=dispformula, weights=weights, missing=missing,
-        contrasts=contrasts, subset=subset,
+        parse_random(random, names), dispformula=dispformula, correlation=correlation,
+        weights=weights, missing=missing, contrasts=contrasts, subset=subset,
     )  # fmt: skip
     fit = fit_design(
         design, base, how, formula=formula, ziformula=None, dispformula=dispformula, start=start,

@@ -19,6 +19,7 @@ from ._kinetics import BolusTwoCompartments as BolusTwoCompartments
 from ._kinetics import OralOneCompartment as OralOneCompartment
 from ._kinetics import SSbiexp as SSbiexp
 from ._kinetics import SSfol as SSfol
+from ._ode import ODE as ODE
 from ._program import ARITY as ARITY
 from ._program import Called as Called
 from ._program import Nodes as Nodes

@@ -40,6 +40,17 @@ class AbstractCurve(abc.ABC):
     name: str
     parameters: tuple[str, ...]
     covariates: tuple[str, ...]
+    # Covariates that vary along a trajectory which rows of a unit may share; None: rows are apart.
+    trajectory: tuple[str, ...] | None = None
+    cost: int = 1  # of a row, in formulas
+
+    def together(self) -> "AbstractCurve":
+        """Return the curve for rows that are one trajectory, where that is cheaper."""
+        return self
+
+    def apart(self) -> "AbstractCurve":
+        """Return the curve for rows that have nothing to do with each other."""
+        return self
 
     def __init_subclass__(cls) -> None:
         jax.tree_util.register_static(cls)

@@ -5,7 +5,7 @@ program. A padding row has weight 0 and copies y, X and offset of a real row, so
 defined; its Z is 0, and a padding level is used by no row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,6 +84,8 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
     Z = [np.concatenate([design.terms[t].Z for t in g.terms], 1) for g in groups]
     n = X.shape[0]
     unit = components(groups, n)
+    if curve is not None and _one_trajectory(curve, covariates, (X, offset, *Z), unit):
+        model = replace(model, curve=curve.together())
     local, sizes, members = _local_levels(groups, unit)
     buckets, rows, sources, levels = [], [], [], []
     for chosen in _choose_buckets(np.bincount(unit)):
@@ -107,9 +109,8 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
                 np.zeros((*index.shape, 1), np.int32) if code is None else code,
                 offset[at],
                 pad(design.weight),
-                _chain(getattr(design, "series", None), index)
-                if curve is None
-                else tuple(v[at] for v in covariates),
+                None if curve is None else tuple(v[at] for v in covariates),
+                _chain(getattr(design, "series", None), index),
                 shape.sizes,
             )
         )
@@ -121,6 +122,16 @@ def pack(design, family: AbstractFamily, *, spare: bool = True) -> tuple[Model, 
         Data(tuple(buckets)),
         Slots(tuple(rows), tuple(sources), tuple(levels), groups, sizes.shape[0]),
     )
+
+
+def _one_trajectory(curve: AbstractCurve, covariates, parts, unit: np.ndarray) -> bool:
+    """Do the rows of every unit share the parameters, and what else their trajectory depends on?"""
+    if curve.trajectory is None:
+        return False
+    same = [x for name, x in zip(curve.covariates, covariates, strict=True)
+            if name not in curve.trajectory]  # fmt: skip
+    first = np.unique(unit, return_index=True)[1][unit]
+    return all(np.array_equal(v, v[first]) for v in (*parts, *same))
 
 
 def _chain(series, index: np.ndarray) -> tuple[np.ndarray, ...] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._errors import DataError
+from .._errors import DataError, FormulaError
 from ..formula import (
     Bar,
     CurveFormula,
@@ -23,6 +23,7 @@ from ..formula import (
     split_sides,
 )
 from ._checks import check_terms, suspicious_levels
+from ._correlation import order_notes, parse_correlation, read_series
 from ._evaluate import Evaluator
 from ._frame import Frame
 from ._inputs import evaluate_inputs, input_columns, observations, read_inputs
@@ -59,6 +60,7 @@ def make_curve_design(
     random: tuple[RandomPart, ...],
     *,
     dispformula: str | None = None,
+    correlation: str | None = None,
     weights: Any = None,
     weights_kind: str = "frequency",
     missing: str = "drop",
@@ -79,6 +81,9 @@ def make_curve_design(
     head = Formula(formula.response, Part("1", (), ()), formula.text)
     others = predictor_parts(head, family, None, dispformula)
     others.pop("cond")
+    if twice := sorted(set(fixed) & set(others)):
+        raise FormulaError(f"a parameter of a curve cannot be called {twice[0]!r}: rename it")
+    chain = parse_correlation(correlation)
     parts = {name: (parse(text, one_sided=True).rhs, text) for name, text in fixed.items()} | others
     bars = [bar for part in random for bar in part.bars]
     groups = {name for bar in bars for name in bar.group}
@@ -89,8 +94,9 @@ def make_curve_design(
     for bar in bars:
         found += text_columns(bar.lhs)
     found += weight.columns if weight else ()
-    columns.frame.read_as_labels(tuple(groups - set(found)))
-    names = tuple(dict.fromkeys((*found, *groups)))
+    labels = groups | (set(chain.group) - {chain.time} if chain else set())
+    columns.frame.read_as_labels(tuple(labels - set(found)))
+    names = tuple(dict.fromkeys((*found, *groups, *(chain.columns if chain else ()))))
     asked = observations(inputs, left, columns, subset_rows(subset, columns))
     rows, notes = complete_rows(names, columns, asked, missing)
     check_finite(names, columns, rows)
@@ -103,6 +109,9 @@ def make_curve_design(
     kept = [independent_columns(p.X) for p in predictors]
     all_notes = (*notes, *dropped, *outcome.notes, *evaluator.notes, *rank_notes(predictors, kept))
     all_notes += tuple(suspicious_levels(state, terms, columns, parts))
+    if chain is not None and chain.time is None:
+        all_notes += order_notes(len(evaluator.rows), columns.frame.n)
+    case_weight = read_weight(weight, evaluator)
     predictors = tuple(map(keep_columns, predictors, kept))
     recipe = Recipe(
         response_formula(formula.text),
@@ -122,8 +131,9 @@ def make_curve_design(
         covariates,
     )  # fmt: skip
     return Design(
-        outcome.y, predictors, terms, read_weight(weight, evaluator), weights_kind, evaluator.rows,
+        outcome.y, predictors, terms, case_weight, weights_kind, evaluator.rows,
         all_notes, recipe, formula.response.expressions[0], curve=curve,
+        series=read_series(chain, columns, evaluator.rows, terms, case_weight),
         covariates=evaluate_inputs(inputs, columns, evaluator),
     )  # fmt: skip
 

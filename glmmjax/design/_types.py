@@ -20,7 +20,8 @@ COMPONENTS = ("cond", "disp", "zi")
 class PredictorDesign:
     """Fixed effects of one predictor: eta = offset + X beta.
 
-    `name` is "cond", "disp" or "zi", or a parameter of a curve.
+    `name` is "cond", "disp" or "zi", a parameter of a curve, or "disp:power": a constant of the
+    variance function.
     """
 
     name: str
@@ -31,14 +32,16 @@ class PredictorDesign:
     @property
     def component(self) -> str:
         """The part of the model it belongs to: the parameters of a curve make up the mean."""
-        return self.name if self.name in COMPONENTS else "cond"
+        head = self.name.partition(":")[0]
+        return head if head in COMPONENTS else "cond"
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names users see: `x`, `zi:x`; of a curve's parameter `Asym`, or `Asym:x`."""
         if self.name == "cond":
             return self.names
-        if self.component == "cond" and self.names == ("Intercept",):
+        constant = self.component == "cond" and self.names == ("Intercept",)
+        if constant or ":" in self.name:
             return (self.name,)
         return tuple(f"{self.name}:{n}" for n in self.names)
 

@@ -19,5 +19,6 @@ from ._linearize import Linearize as Linearize
 from ._mcem import MCEM as MCEM
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM
-from ._working_model import working_fit as working_fit
-from ._working_model import working_jacobian as working_jacobian
+from ._series import LinearSeries as LinearSeries
+from ._working_fit import working_fit as working_fit
+from ._working_fit import working_jacobian as working_jacobian

@@ -8,10 +8,11 @@ size of its effect and 1/sqrt(number of levels).
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..families import AbstractFamily
+from ..families import AbstractFamily, Gaussian
 from ..integrate import Point
 from ..model import Data, Model, Params
 from ._first import curved_mean, flat_rows, flatten, linear_mean
@@ -54,7 +55,11 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
     J = [rows["X"][:, model.column_slice(p)] * mean.slopes[:, [p]] for p in range(k)]
     beta = [mean.beta]
     blocks = [_whiten(np.concatenate(J, 1), w_mean * _information(family, spread))]
-    for p, name in enumerate(family.predictors[1:], start=k):
+    rest = family.predictors[1:]
+    if isinstance(family, Gaussian) and family.variance_function is not None:
+        first, block = _start_spread(family, rows, z - mean.residual, spread, model)
+        beta, blocks, rest = [*beta, first], [*blocks, block], ()
+    for p, name in enumerate(rest, start=k):
         disp = name == "disp"
         guess = _dispersion(family, y, mu, spread) if disp else -1.0
         Xp = rows["X"][:, model.column_slice(p)]
@@ -83,6 +88,28 @@ def _dispersion(family: AbstractFamily, y: np.ndarray, mu: np.ndarray, spread: f
     phi = (eta, jnp.asarray(grid), jnp.full_like(grid, -1.0))[: len(family.predictors)]
     variance = np.asarray(family.variance(phi, jnp.zeros(0)))
     return float(grid[np.nanargmin(np.abs(np.log(np.var(y) / variance)))])
+
+
+def _start_spread(
+    family: Gaussian, rows: dict[str, np.ndarray], eta: np.ndarray, spread: float, model: Model
+) -> tuple[np.ndarray, np.ndarray]:
+    """(coefficients, block of T) of a dispersion with a variance function g.
+
+    The geometric mean of the sds starts at `spread`; rows of the log sd's design are x, and the
+    slopes of log g in its parameters.
+    """
+    g, k = family.variance_function, model.mean_predictors
+    assert g is not None
+    mu = family.link.inverse(jnp.asarray(eta))
+    r = g.start(np.asarray(mu))
+    one = jnp.ones_like(mu)
+    value, push = jax.linearize(lambda *r: g.log_ratio(mu, r) + 0.0 * one, *(v * one for v in r))
+    slopes = [np.asarray(push(*(one if i == j else 0.0 * one for i in range(len(r)))))
+              for j in range(len(r))]  # fmt: skip
+    X, w = rows["X"][:, model.column_slice(k)], rows["weight"]
+    shift = np.average(np.asarray(value), weights=w)
+    beta = np.linalg.lstsq(X, np.log(spread) - shift - rows["offset"][:, k], rcond=None)[0]
+    return np.r_[beta, r], _whiten(np.column_stack([X, *slopes]), w)
 
 
 def _whiten(X: np.ndarray, information: np.ndarray) -> np.ndarray:

@@ -72,8 +72,9 @@ def curved_mean(
     Raises NoValueError where the curve or its slopes are not finite there.
     """
     del weight
-    curve, k = model.curve, model.mean_predictors
-    assert curve is not None
+    k = model.mean_predictors
+    assert model.curve is not None
+    curve = model.curve.apart()
     X = [rows["X"][:, model.column_slice(p)] for p in range(k)]
     offset = [rows["offset"][:, p] for p in range(k)]
     x = tuple(

@@ -21,12 +21,16 @@ from ..model import Data, Model, Params
 from ._base import AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, stack
 from ._gaussian import Crossed, fit_crossed
-from ._iterate import SETTLED, Scale, iteration, product_structure
-from ._working_model import Place, is_correlated, log_power, mean_columns, working_model
+from ._iterate import SETTLED, Ends, Scale, iteration, product_structure
+from ._joint import joint_covariance
+from ._residual import is_correlated, num_spread, spread_units
+from ._working_fit import log_power
+from ._working_model import Place, mean_columns, working_model
 
 ROUNDS = 5
 TRIPS = 200  # of one round
 RHO = 0.2  # atanh of the correlation at the start; at 0 even gaps say nothing
+RHO_UNIT = 0.5  # a change of it that matters
 STILL = 1e-8  # of theta, in units of its effect: the search has not moved it
 
 
@@ -73,7 +77,9 @@ class AbstractWorkingFit(AbstractEstimator):
         search = _Search(self, model, data, start, start.params if init is None else init)
         place, trips, rounds = search.first, 0, 0
         while True:
-            place, products, change, count = search.iterate(place, options.max_evaluations - trips)
+            place, products, ends, change, count = search.iterate(
+                place, options.max_evaluations - trips
+            )
             found, trips, rounds = search.finish(place, products), trips + count, rounds + 1
             settled = change <= SETTLED and search.moved(place, found) <= STILL
             stopped = not _told(options, trips, found)
@@ -85,7 +91,7 @@ class AbstractWorkingFit(AbstractEstimator):
         seconds = {"search": time.perf_counter() - began}
         said = self._status(found, change, settled, stopped)
         return replace(
-            self.conclude(search.translate(found, place.r)),
+            self.conclude(search.translate(found, place.r, ends)),
             converged=said == "converged", status=said, evaluations=trips + found.evaluations,
             iterations=trips, seconds=seconds,
         )  # fmt: skip
@@ -115,28 +121,33 @@ class _Search:
         self.leaves, self.run = tuple(leaves), iteration(model, self.structure, how.reml)
         weight = np.concatenate([np.ravel(b.weight) for b in data.buckets])
         self.N = float((weight > 0).sum() if how.counts_rows else weight.sum())
-        beta, theta, _ = (np.asarray(v, float) for v in (first.beta, first.theta, first.psi))
+        beta, theta = np.asarray(first.beta, float), np.asarray(first.theta, float)
         self.power = log_power(model)
-        self.sigma = how.given_scale or (math.exp(beta[-1] * self.power) if self.power else 1.0)
+        own = math.exp(beta[self.P] * self.power) if self.power else 1.0
+        u = origin(model, first, data, False).u if start.mode is None else start.mode.u
+        rho = np.full(int(is_correlated(data)), RHO)
+        self.signed = any(np.asarray(b.series[2]).any() for b in data.buckets if rho.size)
+        r = np.r_[rho, beta[self.P + 1 :]]
+        shift, unit = spread_units(model, data, Place(beta[: self.P], theta, u, r))
+        self.sigma = how.given_scale or own * math.exp(shift)
         self.scale = Scale(
-            start.T[: self.P, : self.P], start.effect_sd / self.sigma,
+            start.T[: self.P, : self.P],
+            np.r_[start.effect_sd / self.sigma, np.full(rho.size, RHO_UNIT), unit],
             np.array(self.N - self.P if how.reml else self.N), np.array(how.given_scale or 0.0),
             np.array(1.0 if model.curve is None else self.sigma),
         )  # fmt: skip
-        u = origin(model, first, data, False).u if start.mode is None else start.mode.u
-        r = np.full(int(model.curve is None and is_correlated(data)), RHO)
         self.first = self._place(beta[: self.P], theta, u, self.sigma, r)
 
     def _place(self, beta: np.ndarray, theta: np.ndarray, u: Any, sigma: float, r) -> Place:
         return Place(beta, theta / sigma, tuple(sigma * jnp.asarray(v) for v in u), r)
 
-    def iterate(self, place: Place, most: int) -> tuple[Place, Any, float, int]:
-        """(where the iteration ends, cross-products there, its last change, trips)."""
+    def iterate(self, place: Place, most: int) -> tuple[Place, Any, Ends, float, int]:
+        """(where the iteration ends, cross-products and ends there, its last change, trips)."""
         out = self.run(self.leaves, place, self.scale, min(max(most, 1), TRIPS))
-        change, count = np.asarray(out[2])
+        change, count = np.asarray(out[3])
         beta, theta, u, r = out[0]
         place = Place(np.asarray(beta), np.asarray(theta), u, np.asarray(r))
-        return place, out[1], float(change), int(count)
+        return place, out[1], out[2], float(change), int(count)
 
     def finish(self, place: Place, products: tuple[Any, ...]) -> Estimate:
         """The linear mixed model of the working response of a place, by its own search."""
@@ -150,30 +161,38 @@ class _Search:
     def moved(self, place: Place, found: Estimate) -> float:
         """How far that search took theta, in units of its effect."""
         theta = self.resume(found, place.r).theta
-        return float(np.max(np.abs(theta - place.theta) / self.scale.unit, initial=0.0))
+        return float(
+            np.max(np.abs(theta - place.theta) / self.scale.unit[: theta.size], initial=0.0)
+        )
 
     def resume(self, found: Estimate, r: np.ndarray) -> Place:
         x, sigma = np.asarray(found.params.beta), float(np.exp(found.params.beta[-1]))
         return self._place(x[:-1], np.asarray(found.params.theta), found.mode.u, sigma, r)
 
-    def translate(self, found: Estimate, r: np.ndarray) -> Estimate:
-        """From [beta, log sigma, theta] to the parameters of the model."""
-        x, cov, pinned, P = np.asarray(found.params.beta), found.cov, found.pinned, self.P
-        free = self.how.given_scale is None
-        details = {"df": np.array(float(P + self.model.num_theta + free + r.size))}
-        if r.size:
-            details["rho"] = np.tanh(r[0])
-        if self.power:
-            A = np.where(np.arange(len(cov)) == P, 1 / self.power, 1.0)
-            beta, cov = np.r_[x[:P], x[P] / self.power], cov * np.outer(A, A)
-        else:
-            sigma = math.exp(x[P])
-            se = sigma * math.sqrt(cov[P, P]) if free else math.nan
-            details |= {"scale": np.array(sigma), "scale_se": np.array(se)}
-            beta, pinned = x[:P], np.delete(pinned, P)
-            cov = np.delete(np.delete(cov, P, 0), P, 1)
-        params = Params(beta, found.params.theta, np.zeros(0))
-        return replace(found, params=params, cov=cov, pinned=pinned, details=details)
+    def translate(self, found: Estimate, r: np.ndarray, ends: Ends) -> Estimate:
+        """From [beta, log sigma, theta] and r to the parameters of the model, beta of all
+        predictors first.
+        """
+        x, P, T = np.asarray(found.params.beta), self.P, self.model.num_theta
+        free, own = self.how.given_scale is None, num_spread(self.model)
+        cov = joint_covariance(found, ends, self.scale, free) if r.size else found.cov
+        details = {"df": np.array(float(P + T + free + r.size))}
+        if r.size > own:
+            details["rho"] = np.tanh(r[0] if self.signed else abs(r[0]))
+        log_sigma = x[P] - float(ends.shift)
+        if not self.power:
+            se = math.exp(log_sigma) * math.sqrt(cov[P, P]) if free else math.nan
+            details |= {"scale": np.array(math.exp(log_sigma)), "scale_se": np.array(se)}
+        last = P + 1 + T + r.size
+        at = np.r_[0 : P + bool(self.power), last - own : last, P + 1 : P + 1 + T]
+        A = np.where(at == P, 1 / self.power if self.power else 1.0, 1.0)
+        value = np.r_[x[:P], log_sigma, found.params.theta, r][at] * A
+        pinned = np.r_[found.pinned, np.zeros(r.size, bool)][at]
+        params = Params(value[: at.size - T], value[at.size - T :], np.zeros(0))
+        return replace(
+            found, params=params, cov=cov[np.ix_(at, at)] * np.outer(A, A), pinned=pinned,
+            details=details, loglik=found.loglik - float(ends.half),
+        )  # fmt: skip
 
 
 def _told(options: Options, trips: int, found: Estimate) -> bool:

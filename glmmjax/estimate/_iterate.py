@@ -18,8 +18,8 @@ which a change of eta moves the root of g: a tenth to a quarter in ordinary data
 A curve (`_working_model`) brings rows scaled by its slopes; then the step of (beta, u) is
 Gauss-Newton's, and both steps are halved until it lowers the penalised sum of squares (`_shorten`).
 
-With correlated residuals theta has one more entry, r = atanh rho, and cross-products are those of
-whitened rows at each r.
+Residuals that correlate, or whose variances differ (`_residual`), bring theta further entries r,
+and cross-products are those of whitened rows at each r.
 
 A trial at which z or w is no positive finite number (a mean outside its range, a probability
 rounded to 1) is moved halfway back to the last place where all were.
@@ -43,15 +43,9 @@ from ..integrate import (
 )
 from ..model import Data, Model
 from ..numeric import Arrow, fast_jit
+from ._residual import spread, whitened
 from ._shorten import Share, share_of_step
-from ._working_model import (
-    Place,
-    mean_and_slope,
-    mean_columns,
-    whitened,
-    working_data,
-    working_model,
-)
+from ._working_model import Place, mean_and_slope, working_data, working_model
 
 SETTLED = 1e-10  # largest change of a predictor, and of theta, in their units
 SHORTENINGS = 40
@@ -62,35 +56,51 @@ REACH = 1.0  # the longest step of theta, in the same units
 
 
 class Scale(NamedTuple):
-    """T whitens X; unit is the size of theta that matters; nu = N or N - P; sigma 0: profiled.
+    """T whitens X; unit: sizes of [theta, r] that matter; nu = N or N - P; sigma 0: profiled.
 
     eta: the size of the mean's predictor that matters.
     """
 
     T: Float[AnyArray, "P P"]
-    unit: Float[AnyArray, "T"]
+    unit: Float[AnyArray, "V"]
     nu: Float[AnyArray, ""]
     sigma: Float[AnyArray, ""]
     eta: Float[AnyArray, ""]
 
 
+class Ends(NamedTuple):
+    """What the likelihood and the covariance need of the place at which the iteration ends.
+
+    half: 1/2 log|R|; H: Hessian of D in [theta, r], in their units; c: d log sigma^/d [theta, r];
+    shift: the mean of log g that was taken off, and its slopes in r.
+    """
+
+    half: Float[AnyArray, ""]
+    H: Float[AnyArray, "V V"]
+    c: Float[AnyArray, "V"]
+    shift: Float[AnyArray, ""]
+    shift_r: Float[AnyArray, "R"]
+
+
 class Step(NamedTuple):
-    """What a trip finds at a place, and the next place; `step` is theta's, in its units."""
+    """What a trip finds at a place, and the next place; `step` is that of [theta, r], in units."""
 
     onward: Place
     eta: tuple[Float[Array, "u n"], ...]
     products: tuple[Products, ...]
-    step: Float[Array, "T"]
+    ends: Ends
+    step: Float[Array, "V"]
     good: Bool[Array, ""]
     halvings: Int[Array, ""]  # of the step onward
 
 
 class Trip(NamedTuple):
-    """Where the iteration stands; `at`, eta and products are those of the last good place."""
+    """Where the iteration stands; `at`, eta, products, ends are those of the last good place."""
 
     at: Place
     eta: tuple[Float[Array, "u n"], ...]
     products: tuple[Products, ...]
+    ends: Ends
     trial: Place
     change: Float[Array, ""]
     shortened: Int[Array, ""]  # how often the step to `trial` was
@@ -99,14 +109,14 @@ class Trip(NamedTuple):
 
 def advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> Step:
     """Linearise at a place, and step from it."""
-    normal, size, P = working_model(model), model.num_theta, mean_columns(model)
+    normal, size = working_model(model), model.num_theta
     work, eta = working_data(model, data, at)
 
     def crossed(r):
-        return cross_products(normal, whitened(work, P, r)[0], s.T, at.beta)
+        return cross_products(normal, whitened(model, data, work, eta, r)[0], s.T, at.beta)
 
     def log_root(x):  # 1/2 log|R|
-        return whitened(work, P, x[size:])[1]
+        return whitened(model, data, work, eta, x[size:])[1]
 
     products = crossed(at.r)
 
@@ -115,17 +125,19 @@ def advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> Step:
         p, g, g_r2 = slopes_of(arrows, x, normal, reml)
         variance = jnp.where(s.sigma > 0, s.sigma**2, p.r2 / s.nu)
         g = 0.5 * (g + g_r2 / variance) + (jax.grad(log_root)(x) if at.r.size else 0.0)
-        return g, (at.beta + s.T @ coefficients(p), spherical_effects(p))
+        solution = at.beta + s.T @ coefficients(p), spherical_effects(p)
+        return g, solution, 0.5 * g_r2 / p.r2
 
-    unit = jnp.concatenate([s.unit, jnp.full(at.r.shape, 0.5)])
-    points = jnp.concatenate([jnp.zeros((1, unit.size)), STEP * jnp.diag(unit)])
-    g, solutions = jax.vmap(solve)(jnp.concatenate([at.theta, at.r])[None] + points)
-    H = unit[None] * (g[1:] - g[:1]) / STEP
-    step = _descent(0.5 * (H + H.T), unit * g[0])
+    points = jnp.concatenate([jnp.zeros((1, s.unit.size)), STEP * jnp.diag(s.unit)])
+    x = jnp.concatenate([at.theta, at.r])
+    g, solutions, c = jax.vmap(solve)(x[None] + points)
+    H = s.unit[None] * (g[1:] - g[:1]) / STEP
+    H = 0.5 * (H + H.T)
+    step = _descent(H, s.unit * g[0])
     share = Share(jnp.array(1.0), jnp.array(0))
     if model.curve is not None:
         beta, u = jax.tree.map(lambda v: v[0], solutions)
-        share = share_of_step(model, data, at, Place(beta, at.theta, u, at.r))
+        share = share_of_step(model, data, eta, at, Place(beta, at.theta, u, at.r))
     step = share.size * step
     beta, u = jax.tree.map(
         lambda a, v: a + share.size * (v[0] - a) + jnp.tensordot(step / STEP, v[1:] - v[:1], 1),
@@ -135,9 +147,17 @@ def advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> Step:
     for b, old in zip(work.buckets, data.buckets, strict=True):
         fine = jnp.isfinite(b.y) & jnp.isfinite(b.weight) & (b.weight > 0)
         good &= (fine | (old.weight == 0)).all()
-    move = unit * step
+    move = s.unit * step
     onward = Place(beta, at.theta + move[:size], u, at.r + move[size:])
-    return Step(onward, eta, products, step, good, share.halvings)
+    ends = Ends(log_root(x), H, c[0], *_shift(model, data, eta, at.r))
+    return Step(onward, eta, products, ends, step, good, share.halvings)
+
+
+def _shift(model: Model, data: Data, eta: Any, r: Float[Array, "R"]) -> tuple[Array, Array]:
+    """The mean of log g, and its slopes in r."""
+    if model.curve is None:
+        return jnp.zeros(()), jnp.zeros_like(r)
+    return jax.value_and_grad(lambda r: spread(model, data, eta, r)[1])(r)
 
 
 def _descent(H: Float[Array, "T T"], g: Float[Array, "T"]) -> Float[Array, "T"]:
@@ -170,17 +190,17 @@ def _turn(model: Model, data: Data, size: Array, s: Trip, new: Step) -> Trip:
     nearer = jax.tree.map(lambda a, b: a + share * (b - a), s.at, s.trial)
     pace = jnp.where(s.trips < PATIENCE, 1.0, jnp.where(s.trips < 4 * PATIENCE, 0.5, 0.2))
     onward = jax.tree.map(lambda a, b: a + pace * (b - a), s.trial, new.onward)
-    at, eta, products, trial, shortened = jax.tree.map(
+    at, eta, products, ends, trial, shortened = jax.tree.map(
         lambda a, b: jnp.where(good, a, b),
-        (s.trial, new.eta, new.products, onward, new.halvings),
-        (s.at, s.eta, s.products, nearer, s.shortened + 1),
+        (s.trial, new.eta, new.products, new.ends, onward, new.halvings),
+        (s.at, s.eta, s.products, s.ends, nearer, s.shortened + 1),
     )
-    return Trip(at, eta, products, trial, change, shortened, s.trips + 1)
+    return Trip(at, eta, products, ends, trial, change, shortened, s.trips + 1)
 
 
 @lru_cache(maxsize=32)
 def iteration(model: Model, structure: Any, reml: bool):
-    """Compiled (data leaves, place, scale, most trips) -> (place, products, [change, trips]).
+    """Compiled (data leaves, place, scale, most trips) -> (place, products, ends, [change, trips]).
 
     The place is the last good one and the products, flat, are those there: of X T and z - X beta,
     beta the place's. The change is infinite after a step that had to be halved.
@@ -194,15 +214,17 @@ def iteration(model: Model, structure: Any, reml: bool):
             return (s.change > SETTLED) & (s.shortened < SHORTENINGS) & (s.trips < most)
 
         like = jax.eval_shape(lambda: advance(model, data, reml, sizes, place))
-        eta, none = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), (like.eta, like.products))
+        eta, none, ends = jax.tree.map(
+            lambda v: jnp.zeros(v.shape, v.dtype), (like.eta, like.products, like.ends)
+        )
         zero = jnp.array(0)
         s = jax.lax.while_loop(
             more,
             lambda s: _turn(model, data, sizes.eta, s, advance(model, data, reml, sizes, s.trial)),
-            Trip(place, eta, none, place, jnp.array(jnp.inf), zero, zero),
+            Trip(place, eta, none, ends, place, jnp.array(jnp.inf), zero, zero),
         )
-        ends = jnp.stack([s.change, s.trips.astype(s.change.dtype)])
-        return s.at, tuple(jax.tree.leaves(s.products)), ends
+        count = jnp.stack([s.change, s.trips.astype(s.change.dtype)])
+        return s.at, tuple(jax.tree.leaves(s.products)), s.ends, count
 
     return run
 

@@ -74,6 +74,7 @@ class MarginalObjective:
         self.leaves = tuple(leaves)
         self.reml = bool(getattr(integrator, "reml", False))
         rows = sum(b.weight.size for b in data.buckets) * integrator.cost(model, data)
+        rows *= 1 if model.curve is None else model.curve.cost
         points = 2 * (model.num_beta + model.num_theta) + 1  # enough for a Hessian
         self.points = points if rows * points <= SMALL else 1
         self.run = _program(model, structure, integrator, self.points)

@@ -1,15 +1,18 @@
 """Nonlinear mixed models by linearisation: the alternation of Lindstrom & Bates, solved.
 
-    y_i = f(phi_i; x_i) + e_i,     e_i ~ N(0, sigma^2 / w_i),     phi_ip = X_ip beta_p + Z_ip b
+    y_i = f(phi_i; x_i) + e_i,     e ~ N(0, sigma^2 R),     phi_ip = X_ip beta_p + Z_ip b
 
-At given relative theta, penalised nonlinear least squares gives (beta, u); at (beta, u) the curve
-is linearised (`_working_model`), and the linear mixed model that this makes gives theta and sigma.
-The common fixed point of both is that of `_iterate`, with rows scaled by the curve's slopes.
+R holds weights, variances that depend on covariates or on the mean, and correlation in time
+(`_residual`). At given relative theta and R, penalised nonlinear least squares gives (beta, u); at
+(beta, u) the curve is linearised (`_working_model`), and the linear mixed model that this makes
+gives theta, sigma and the parameters of R. The common fixed point of both is that of `_iterate`,
+with rows scaled by the curve's slopes.
 """
 
 from typing import ClassVar
 
 import equinox as eqx
+import numpy as np
 
 from .._errors import NotSupportedError
 from ..model import Data, Model
@@ -51,10 +54,17 @@ class Linearize(AbstractWorkingFit):
                 "method='linearize' is for a Gaussian response around the curve, with identity "
                 f"link, not for {family.name} with link {family.link.name}: use method='laplace'"
             )
-        if any(p >= k for t in model.terms for p in t.owners) or model.columns[k:] != (1,):
+        if any(p >= k for t in model.terms for p in t.owners):
             raise NotSupportedError(
-                "method='linearize' has one residual sd: leave dispformula= out, or use "
+                "method='linearize' has random effects in the curve's parameters alone: use "
                 "method='laplace'"
+            )
+        at = model.column_slice(k)
+        if not all((np.asarray(b.X)[..., at][..., :1] == 1.0).all() for b in data.buckets):
+            raise NotSupportedError(
+                "method='linearize' profiles sigma, so the dispersion needs an intercept: write "
+                "dispformula='~ stratum' in the place of '~ 0 + stratum'; its coefficients are "
+                "log ratios of sds"
             )
 
     def conclude(self, found: Estimate) -> Estimate:

@@ -9,6 +9,7 @@ from ._counts import NegativeBinomial2 as NegativeBinomial2
 from ._counts import Poisson as Poisson
 from ._cumulative import Cumulative as Cumulative
 from ._gaussian import Gaussian as Gaussian
+from ._gaussian import with_variance as with_variance
 from ._inflated import ZeroInflated as ZeroInflated
 from ._links import AbstractLink as AbstractLink
 from ._positive import Gamma as Gamma
@@ -18,3 +19,7 @@ from ._quasi import QuasiBinomial as QuasiBinomial
 from ._quasi import QuasiPoisson as QuasiPoisson
 from ._registry import get as get
 from ._registry import names as names
+from ._variance import AbstractVariance as AbstractVariance
+from ._variance import ConstPower as ConstPower
+from ._variance import Power as Power
+from ._variance import get_variance as get_variance

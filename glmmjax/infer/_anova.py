@@ -128,7 +128,7 @@ def _check_likelihood(a: "Fit", b: "Fit") -> None:
 def approximation(fit: "Fit") -> str:
     """Which integral was maximised; Laplace's is exact for a linear Gaussian model."""
     gaussian = fit.family.name == "gaussian" and fit.family.link.name == "identity"
-    linear = gaussian and fit.model.curve is None
+    linear = gaussian and fit.model.curve is None and fit.family.scaled  # no function of the mean
     return "exact" if linear and fit.method in EXACT else fit.settings.label
 
 

@@ -21,7 +21,7 @@ Phi = tuple[np.ndarray, ...]
 
 def family_phi(fit: "Fit", rows: "PredictionRows", phi: Phi) -> Phi:
     """The family's own predictors of the rows: the curve's value in the place of its parameters."""
-    curve, k = fit.model.curve, fit.model.mean_predictors
+    curve, k = fit.design.curve, fit.model.mean_predictors
     if curve is None:
         return phi
     with double_precision():
@@ -33,7 +33,7 @@ def through_curve(
     fit: "Fit", rows: "PredictionRows", phi: Phi, V: Float[np.ndarray, "n p p"]
 ) -> tuple[Phi, Float[np.ndarray, "n r r"]]:
     """(family's predictors, their covariance)."""
-    curve, k = fit.model.curve, fit.model.mean_predictors
+    curve, k = fit.design.curve, fit.model.mean_predictors
     if curve is None:
         return phi, V
     with double_precision():

@@ -19,6 +19,7 @@ import numpy as np
 from ..numeric import MESSAGES, THRESHOLD
 from . import _numbers, _separation
 from ._modes import failures, listed
+from ._variance import variance_note
 
 if TYPE_CHECKING:
     from ._fit import Fit
@@ -96,10 +97,10 @@ def diagnose(fit: "Fit") -> Diagnostics:
     effects = _separation.effect_sizes(fit)
     runaways = _separation.runaways(fit, effects)
     separation = _separation.message(runaways)
-    lost = listed(failures(fit))
+    lost, spread = listed(failures(fit)), variance_note(fit)
     doubts = (*_doubts(fit, lost), *_separation.wide_effects(fit))
-    notes = (*doubts, *_separation.limits(runaways))
-    verdict, advice = _verdict(fit, boundary, separation, doubts, lost)
+    notes = (*doubts, *_separation.limits(runaways), *([spread] if spread else []))
+    verdict, advice = _verdict(fit, boundary, separation or spread, doubts, lost)
     mode = MESSAGES.get(e.result, f"code {e.result}") + (f" ({lost})" if lost else "")
     array = fit.data.buckets[0].X
     return Diagnostics(

@@ -40,6 +40,8 @@ def draw(
     for v in phi[1:]:
         fine &= np.isfinite(v)
     disp = np.exp(np.where(fine, at[1], 0.0)) if len(at) > 1 else mu
+    if isinstance(base, families.Gaussian) and base.variance_function is not None:
+        disp = np.sqrt(np.where(fine, rowwise(base, "variance", at, psi), 1.0))
     trials = y[:, 1] if y.ndim == 2 else np.ones(len(mu))
     new = host(rng, np.where(fine, mu, 0.5), disp, trials)
     if zero:
@@ -57,7 +59,7 @@ def _mixed(rng: Generator, size: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return _count(rng, rng.gamma(size, scale))
 
 
-# (generator, mean, exp of the dispersion predictor, trials) -> draws
+# (generator, mean, exp of the dispersion predictor (Gaussian: the sd), trials) -> draws
 HOST: dict[type, Callable[..., np.ndarray]] = {
     families.Gaussian: lambda rng, mu, sd, _: rng.normal(mu, sd),
     families.Binomial: lambda rng, mu, _, trials: rng.binomial(trials.astype(int), mu).astype(

@@ -22,14 +22,15 @@ from .._errors import (
 )
 from ..design import Design
 from ..design._buckets import pack
-from ..estimate import Options
-from ..families import AbstractFamily
+from ..estimate import Options, find_start
+from ..families import AbstractFamily, Gaussian
 from ..model import Data, Params
 from ._curve_start import check_curve, named_rows
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
 from ._integral import check_integral, laplace_warning
 from ._methods import Method, check_correlation, estimator_for
+from ._variance import check_means
 
 
 def device_data(data: Data) -> Data:
@@ -52,8 +53,9 @@ def fit_design(
 ) -> Fit:
     """Fit a design. Raises `NotSupportedError` where the method does not apply."""
     curved = design.curve is not None
-    estimator = estimator_for(method, family, dispformula, design.weights_kind, curved)
-    check_correlation(design, method)
+    correlated = design.series is not None
+    estimator = estimator_for(method, family, dispformula, design.weights_kind, curved, correlated)
+    check_correlation(design, estimator)
     settings = Settings(
         formula, family, method, design.weights_kind, ziformula, dispformula, estimator,
         record or {},
@@ -67,6 +69,8 @@ def fit_design(
         check_curve(design, model)
         with named_rows(design, data, slots):
             init = None if start is None else starting_values(design, model, data, start)
+            if isinstance(family, Gaussian) and family.has_pole:
+                check_means(design, model, find_start(model, data).params if init is None else init)
             estimate = estimator.fit(model, data, init, settings.key, options=options)
     clock["search"] = estimate.seconds["search"]
     return Fit(settings, design, model, slots, estimate, data, clock)

@@ -16,7 +16,7 @@ import numpy as np
 from .._errors import DataError
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimate import Estimate, LinearMixed
+from ..estimate import Estimate, LinearMixed, LinearSeries
 from ..families import AbstractFamily
 from ..model import Data, Model
 
@@ -55,7 +55,7 @@ class Settings:
     @property
     def exact(self) -> bool:
         """Was the Gaussian likelihood computed in closed form?"""
-        return isinstance(self.estimator, LinearMixed)
+        return isinstance(self.estimator, LinearMixed | LinearSeries)
 
     @property
     def method(self) -> str:
@@ -215,7 +215,8 @@ class Fit:
     @property
     def dispersion(self) -> float:
         """One number: residual sd, 1/sqrt(shape) for Gamma, phi for negative binomials, else 1;
-        with method="pql" sigma, where Var(Y) = sigma^2 V(mu).
+        with method="pql" sigma, where Var(Y) = sigma^2 V(mu); with a variance function of the
+        mean sigma, the residual sd where that function is 1 (nlme's sigma).
         """
         return _tables.dispersion(self)
 

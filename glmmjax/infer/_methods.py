@@ -14,8 +14,10 @@ from ..estimate import (
     PQL,
     SAEM,
     AbstractEstimator,
+    AbstractWorkingFit,
     Linearize,
     LinearMixed,
+    LinearSeries,
     MaximumLikelihood,
 )
 from ..families import AbstractFamily, Gaussian
@@ -66,6 +68,7 @@ def is_linear(family: AbstractFamily, dispformula: str | None, method: Method) -
     """Does the exact Gaussian likelihood apply?"""
     return (
         isinstance(family, Gaussian)
+        and family.variance_function is None
         and family.link.name == "identity"
         and dispformula is None
         and isinstance(method, Laplace)
@@ -87,10 +90,11 @@ def estimator_for(
     dispformula: str | None,
     weights_kind: str,
     curved: bool = False,
+    correlated: bool = False,
 ) -> AbstractEstimator:
     """What runs. Raises `NotSupportedError` where method, family and weights do not go together.
 
-    curved: is the mean a curve of several predictors?
+    curved: is the mean a curve of several predictors? correlated: are residuals, in time?
     """
     if curved:
         check_curved_reml(method, getattr(method, "reml", False))
@@ -116,19 +120,31 @@ def estimator_for(
             f"the {family.name} family has a variance but no likelihood, so {method.label} does "
             "not apply: use gj.gee(..., groups=...), method='pql', or a family with a density"
         )
-    return LinearMixed(method.reml, precision) if linear else MaximumLikelihood(method)  # pyright: ignore
+    if not linear:
+        return MaximumLikelihood(method)
+    return (LinearSeries if correlated else LinearMixed)(method.reml, precision)  # pyright: ignore
 
 
-def check_correlation(design: Design, method: Method) -> None:
+def check_correlation(design: Design, estimator: AbstractEstimator) -> None:
     """Raise `NotSupportedError` where correlated residuals do not go with method and weights."""
     if design.series is None:
         return
-    if not isinstance(method, PQL):
-        raise NotSupportedError("correlation= needs method='pql', also for a Gaussian response")
+    if not isinstance(estimator, AbstractWorkingFit):
+        raise NotSupportedError(
+            "correlation= of a curve's residuals needs method='linearize'"
+            if design.curve is not None
+            else "correlation= needs method='pql', or gj.lmm(...) for a Gaussian response with "
+            "identity link and one residual variance"
+        )
     if design.weights_kind != "precision" and (design.weight != 1).any():
+        precise = "weights_kind='precision' divides the residual variances"
+        if design.curve is not None:
+            precise = (
+                "dispformula='~ 1 + offset(-0.5 * log(w))' divides the residual variances by w"
+            )
         raise NotSupportedError(
             "correlation= with frequency weights has no meaning: a row written twice would be two "
-            "rows at one time; weights_kind='precision' divides the residual variances"
+            f"rows at one time; {precise}"
         )
 
 

@@ -6,12 +6,14 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError
+from ..design import Series
+from ..families import Gaussian
 from ._curved import family_phi
 from ._draws import draw
 from ._effects import factors_of
 from ._fit import whole_seed
 from ._rows import fitted_rows
-from ._rowwise import response_phi
+from ._rowwise import response_phi, rowwise
 
 if TYPE_CHECKING:
     from ._fit import Fit
@@ -23,8 +25,8 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
     Binomial: successes out of the row's own trials (`refit` takes them). Precision weights divide
     the residual variance; frequency weights do not enter. Draws are the family's own: neither the
     scale that PQL adds to a binomial or Poisson variance enters, since no distribution has it, nor
-    does `correlation=`, so rows are independent given the effects. Draw j depends on `seed` and j
-    only.
+    does `correlation=`, but for a Gaussian response, whose residuals are drawn as series. Draw j
+    depends on `seed` and j only.
     Raises DataError unless n is a positive, and seed a non-negative, whole number.
     """
     seed = whole_seed(seed)
@@ -32,12 +34,41 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
         raise DataError(f"simulate: n is a whole number from 1, not {n!r}")
     rows, Lam = fitted_rows(fit), factors_of(fit)
     psi = np.asarray(fit.estimate.params.psi)
-    out = np.empty((rows.n, n))
+    out, series = np.empty((rows.n, n)), fit.design.series
+    gaussian = isinstance(fit.family, Gaussian)
+    chain = _Series(fit, series) if series is not None and gaussian else None
     for j in range(n):
         own = family_phi(fit, rows, rows.phi(fit, _effects(fit, Lam, seed, j)))
         phi, _ = response_phi(fit, own)
-        out[:, j] = draw(fit.family, phi, psi, fit.design.y, (int(seed), j))
+        if chain is not None:
+            out[:, j] = chain.draw(phi, np.random.default_rng([int(seed), j, 1]))
+        else:
+            out[:, j] = draw(fit.family, phi, psi, fit.design.y, (int(seed), j))
     return out
+
+
+class _Series:
+    """Residuals as series: e_t = c e_before + (1 - c^2)^1/2 z_t, c = rho^d at a distance d."""
+
+    def __init__(self, fit: "Fit", series: Series):
+        rho, gap = float(fit.estimate.details["rho"]), series.gap
+        order = np.lexsort((series.time, series.codes))
+        begins = np.r_[True, np.diff(series.codes[order]) != 0]
+        position = np.arange(len(order)) - np.maximum.accumulate(
+            np.where(begins, np.arange(len(order)), 0)
+        )
+        self.waves = [order[position == k] for k in range(1, position.max() + 1)]
+        sign, first = np.where(gap % 2 == 1, np.sign(rho), 1.0), np.zeros(len(order), bool)
+        first[order[begins]] = True
+        self.c = np.where(first, 0.0, sign * np.abs(rho) ** np.where(first, 1.0, gap))
+        self.before, self.family = series.before, fit.family
+
+    def draw(self, phi: tuple[np.ndarray, ...], rng: np.random.Generator) -> np.ndarray:
+        e = np.sqrt(1.0 - self.c**2) * rng.standard_normal(len(self.c))
+        for rows in self.waves:  # one row of every series at a time
+            e[rows] += self.c[rows] * e[self.before[rows]]
+        sd = np.sqrt(rowwise(self.family, "variance", phi, np.zeros(0)))
+        return rowwise(self.family, "mean", phi, np.zeros(0)) + sd * e
 
 
 def _effects(fit: "Fit", Lam: list[np.ndarray], seed: int, j: int) -> list[np.ndarray]:

@@ -85,7 +85,11 @@ def family_to_json(family: families.AbstractFamily) -> dict[str, Any]:
     """Name, link and zero inflation. Raises NotSupportedError if names do not lead back to it."""
     inflated = isinstance(family, families.ZeroInflated)
     base = family.base if inflated else family
-    found = {"name": base.name, "link": base.link.name, "zero_inflated": inflated}
+    found: dict[str, Any] = {
+        "name": base.name, "link": base.link.name, "zero_inflated": inflated
+    }  # fmt: skip
+    if (g := getattr(base, "variance_function", None)) is not None:
+        found["variance"] = {"name": g.name, "power": g.power}
     try:
         known = family_from_json(found) == family
     except DataError:
@@ -101,6 +105,9 @@ def family_to_json(family: families.AbstractFamily) -> dict[str, Any]:
 def family_from_json(found: dict[str, Any]) -> families.AbstractFamily:
     """The family of that name and link. Raises DataError for unknown ones."""
     base = families.get(str(found["name"]), str(found["link"]))
+    if found.get("variance") is not None:
+        g = families.get_variance(str(found["variance"]["name"]))
+        base = families.with_variance(base, type(g)(power=found["variance"]["power"]))  # pyright: ignore
     inflated = found["zero_inflated"] is True
     return families.ZeroInflated(base=base) if inflated else base  # pyright: ignore[reportCallIssue]
 
@@ -197,7 +204,10 @@ def _read_settings(
         if not isinstance(found[name], str | None) or (name == "formula" and not found[name]):
             raise DataError(f"{name} is no text")
     how = method_from_json(header["method"])
-    estimator = estimator_for(how, family, found["dispformula"], found["weights_kind"], curved)
+    correlated = header["design"].get("correlation") is not None
+    estimator = estimator_for(
+        how, family, found["dispformula"], found["weights_kind"], curved, correlated
+    )
     options = {str(k): v for k, v in header["options"].items() if _plain(v)}
     settings = Settings(family=family, how=how, estimator=estimator, options=options, **found)
     check_formulas(settings, curved)

@@ -9,7 +9,7 @@ from ._report import Summary as Summary
 from ._report import Table, numbers, p_value, table_text
 
 if TYPE_CHECKING:
-    from ..families import AbstractFamily
+    from ..families import AbstractFamily, AbstractVariance
     from ._fit import Fit
 
 COMPONENTS = {
@@ -77,6 +77,8 @@ def _model_lines(fit: "Fit") -> tuple[str, ...]:
         lines.append(f"Zero inflation: {s.ziformula}")
     if s.dispformula is not None:
         lines.append(f"Dispersion: {s.dispformula}")
+    if (g := _variance_function(fit)) is not None:
+        lines.append(f"Residual sd: sigma {g.formula}")
     lines += [
         f"Family: {family_name(fit.family)}, link: {fit.family.link.name}",
         f"Method: {_maximised(fit)}",
@@ -202,6 +204,10 @@ def _coefficient_tables(fit: "Fit") -> list[Table]:
     return out
 
 
+def _variance_function(fit: "Fit") -> "AbstractVariance | None":
+    return getattr(fit.family, "variance_function", None)
+
+
 def _dispersion_lines(fit: "Fit") -> list[Lines]:
     eta = _numbers.dispersion_predictor(fit)
     if "scale" in fit.estimate.details:
@@ -214,7 +220,9 @@ def _dispersion_lines(fit: "Fit") -> list[Lines]:
         return [Lines("", ("Dispersion: modelled, differs between rows",))]
     base: AbstractFamily | None = getattr(fit.family, "base", None)
     name = (base or fit.family).name
+    name = name if _variance_function(fit) is None else "sigma"
     meaning = {
+        "sigma": "sigma: the residual sd where its function of the mean is 1",
         "gaussian": "residual sd",
         "gamma": "1/sqrt(shape)",
         "inverse_gaussian": "sqrt(phi), variance phi mu^3",

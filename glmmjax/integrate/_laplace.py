@@ -29,7 +29,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..model import LOG_2PI, Bucket, Data, Model, Params, base_measure, jet, leverages, scores
+from ..model import (
+    LOG_2PI,
+    Bucket,
+    Data,
+    Model,
+    Params,
+    base_measure,
+    jet,
+    leverages,
+    row_score,
+    scores,
+)
 from ..numeric import backward, selected_inverse
 from ._mode import find_mode
 from ._system import Point, Rows, add, lay_out, lay_out_all, phi_at, row_effects, solve, system
@@ -100,8 +111,8 @@ def laplace_value_and_grad(
         moved = row_effects(r, su, shift.b)
 
         def density(phi: tuple[Array, ...], psi: Array) -> Array:
-            j = jet(model, eqx.tree_at(lambda p: p.psi, params, psi), unit, phi)
-            return j.loglik.sum() - 0.5 * (j.g * moved).sum()
+            l, g = row_score(model, eqx.tree_at(lambda p: p.psi, params, psi), unit, phi)
+            return l.sum() - 0.5 * (g * moved).sum()
 
         d = jax.grad(density, (0, 1))(phi, params.psi)
         return jax.tree.map(lambda d, v: d - 0.5 * v, d, v)

@@ -18,6 +18,7 @@ from ._density import leverages as leverages
 from ._density import log_prob as log_prob
 from ._density import predictor as predictor
 from ._density import row_base_measure as row_base_measure
+from ._density import row_score as row_score
 from ._density import rows as rows
 from ._density import scores as scores
 from ._density import split as split

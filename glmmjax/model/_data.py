@@ -24,7 +24,8 @@ class Bucket(eqx.Module):
     level: Int[AnyArray, "u n g"]
     offset: Float[AnyArray, "u n p"]
     weight: Float[AnyArray, "u n"]
-    covariates: Any = None
+    covariates: Any = None  # what a curve takes of the data
+    series: Any = None  # (slot of the row before, time since it, is that odd) of correlated rows
     sizes: tuple[int, ...] = eqx.field(static=True, default=())
 
 

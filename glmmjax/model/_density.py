@@ -170,6 +170,18 @@ def jet(model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]) -> J
     return Jet(weighted(model, weight, l), weight[:, None] * g, weight[:, None, None] * W)
 
 
+def row_score(
+    model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
+) -> tuple[Float[Array, "n"], Float[Array, "n r"]]:
+    """(l, g) of the jet, where W is not wanted: a curve then needs its slopes alone."""
+    if model.curve is None or max(model.active) >= model.mean_predictors:
+        at = jet(model, params, unit, phi)
+        return at.loglik, at.g
+    eta, d = curve_slopes(model, unit, phi)
+    l, g, _ = model.family.row(unit.y, (eta, *phi[model.mean_predictors :]), params.psi)
+    return weighted(model, unit.weight, l), (unit.weight * g)[:, None] * d
+
+
 def gauss_newton(
     model: Model, params: Params, unit: Bucket, phi: tuple[Array, ...]
 ) -> Float[Array, "n r r"]:

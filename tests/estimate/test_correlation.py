@@ -41,6 +41,15 @@ def test_ovary_is_that_of_nlme():
     assert fit.converged and fit.estimate.iterations < 15
 
 
+@pytest.mark.parametrize(("reml", "loglik"), [(True, -774.723958148737), (False, -776.12119209321)])
+def test_a_linear_mixed_model_has_the_likelihood_of_nlme(reml, loglik):
+    """The same, by lme of nlme 3.1-162, REML and ML."""
+    fit = gj.lmm(OVARY, table("Ovary"), reml=reml, correlation="ar1(1 | Mare)")
+    assert fit.method == "exact" and fit.diagnostics.verdict == "ok"
+    assert fit.loglik == pytest.approx(loglik, abs=1e-8)
+    assert fit.df_model == 7
+
+
 def test_bacteria_is_that_of_glmmpql():
     """MASS 7.3-58.2, glmmPQL(correlation = corAR1(form = ~ 1 | ID)), stopped at 1e-22."""
     fit = bacteria()
@@ -106,6 +115,11 @@ def test_the_fit_is_where_the_dense_likelihood_is_stationary(rho, whole, reml):
     np.testing.assert_allclose(slope, 0.0, atol=2e-5)
     assert all(at(x + 1e3 * e) > at(x) for e in (*h, *-h))
     # standard errors and conditional variances given the variances
+    exact = gj.lmm("y ~ x + (1 | g)", d, reml=reml, weights="w", weights_kind="precision",
+                   correlation="ar1(t | g)")  # fmt: skip
+    n = len(d["y"]) - 2 * reml
+    assert exact.loglik == pytest.approx(-0.5 * (at(x) + n * np.log(2 * np.pi)), abs=1e-8)
+    np.testing.assert_allclose(exact.params, fit.params, rtol=1e-9)
     V = deviance(d, x[:2], x[2], x[3], x[4], reml)[1]
     X = np.column_stack([np.ones(len(d["x"])), d["x"]])
     cov = np.linalg.inv(X.T @ np.linalg.solve(V, X))
@@ -162,7 +176,7 @@ def test_rows_without_a_time_are_dropped_with_a_note():
         ("ar1(g | g)", {}, gj.DataError, "must be numbers"),
         ("ar1(t | h)", {}, gj.DataError, "nested in every grouping factor: h"),
         ("ar1(same | g)", {}, gj.DataError, "two rows at same 1"),
-        ("ar1(t | g)", {"method": "laplace"}, gj.NotSupportedError, "pql"),
+        ("ar1(t | g)", {"method": "agq"}, gj.NotSupportedError, "pql"),
         ("ar1(t | g)", {"weights": "w"}, gj.NotSupportedError, "frequency"),
         ("ar1(t | g)", {"weights": "zero", "weights_kind": "precision"}, gj.DataError, "above 0"),
     ],

@@ -162,6 +162,3 @@ def test_what_it_does_not_apply_to_is_refused():
     with pytest.raises(gj.NotSupportedError, match="Gaussian response"):
         gj.nlmm(FORMULAS["Orange"], d, random="Asym ~ 1 | Tree", method="linearize",
                 family="gamma", link="log", start=START)  # fmt: skip
-    with pytest.raises(gj.NotSupportedError, match="one residual sd"):
-        gj.nlmm(FORMULAS["Orange"], d, random="Asym ~ 1 | Tree", method="linearize",
-                dispformula="~ age")  # fmt: skip
