@@ -94,7 +94,9 @@ def test_other_families_and_covariates_of_parameters(tmp_path):
     assert_array_equal(loaded.predict(data[:7]), fit.predict(data[:7]))
 
 
-@pytest.mark.parametrize("curve", ["called", "of a function", "subclass", "named like a known one"])
+@pytest.mark.parametrize(
+    "curve", ["called", "of a function", "subclass", "named like a known one", "ode"]
+)
 def test_code_is_not_saved(curve, orange_fit, tmp_path):
     """The curve alone decides, so the fit need not be made again for each."""
     from dataclasses import dataclass, replace
@@ -112,6 +114,12 @@ def test_code_is_not_saved(curve, orange_fit, tmp_path):
         "called": curves.Called(abs, (("parameter", 0),), names, ("age",)),
         "of a function": curves.Curve(lambda Asym, xmid, scal, x: x, names),
         "subclass": Other(),
+        "ode": curves.ODE(
+            lambda t, state, scal: -scal * state,
+            names,
+            initial=lambda Asym: Asym,
+            output=lambda state, xmid: state + xmid,
+        ),
         "named like a known one": Mine(),
     }[curve]
     fit = replace(orange_fit, design=replace(orange_fit.design, curve=given))
