@@ -16,7 +16,7 @@ import abc
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import jax
 import numpy as np
@@ -42,7 +42,7 @@ class AbstractCurve(abc.ABC):
     covariates: tuple[str, ...]
     # Covariates that vary along a trajectory which rows of a unit may share; None: rows are apart.
     trajectory: tuple[str, ...] | None = None
-    cost: int = 1  # of a row, in formulas
+    cost: ClassVar[int] = 1  # of a row, in formulas
 
     def together(self) -> "AbstractCurve":
         """Return the curve for rows that are one trajectory, where that is cheaper."""

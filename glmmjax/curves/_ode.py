@@ -21,9 +21,10 @@ linear in dphi and transposes by itself, so forward and reverse passes mix at wi
 by the error of y alone: the same for every order, so that derivatives are those of the very value.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -83,9 +84,9 @@ class ODE(AbstractCurve):
     atol: float = 1e-10
     max_steps: int = 4096
     stiff: bool = False
-    shared: bool = field(default=False, repr=False)
+    shared: bool = dataclasses.field(default=False, repr=False)
     cost: ClassVar[int] = 1000
-    name: str = field(default="ODE", init=False)
+    name: str = dataclasses.field(default="ODE", init=False)
 
     def __post_init__(self) -> None:
         for key in ("parameters", "constants"):
@@ -268,17 +269,14 @@ def _germ_rule(primals: Any, tangents: Any) -> tuple[Any, Any]:
     change = jax.tree.map(jnp.zeros_like, value)
     is_zero = lambda v: isinstance(v, SymbolicZero)  # noqa: E731
     if not all(map(is_zero, jax.tree.leaves(dY, is_leaf=is_zero))):
-        change = germ(jax.tree.map(_instance, dY, is_leaf=is_zero), d)
+        dense = lambda v, y: jnp.zeros_like(y) if is_zero(v) else v  # noqa: E731
+        change = germ(jax.tree.map(dense, dY, Y, is_leaf=is_zero), d)
     if len(Y) > 1 and not is_zero(dd):
         change = jax.tree.map(lambda c, v: c + v @ dd, change, germ(Y[1:], d))
     return value, change
 
 
 germ.defjvp(_germ_rule, symbolic_zeros=True)
-
-
-def _instance(v: Any) -> Array:
-    return jnp.zeros(v.shape, v.dtype) if isinstance(v, SymbolicZero) else v
 
 
 def by_row(curve: ODE, order: int) -> Callable[[Float[Array, "n k"], Covariates], Derivatives]:
