@@ -26,6 +26,7 @@ from ..design._buckets import pack
 from ..estimate import Options, Start, find_start
 from ..families import AbstractFamily, Gaussian
 from ..model import Data
+from ._curve_start import check_curve, named_rows
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
 from ._integral import check_integral, laplace_warning
@@ -66,17 +67,21 @@ def fit_design(
     with double_precision():
         data = device_data(data)
         clock["pack"] = time.perf_counter() - began
-        first = None if start is None else starting_values(design, model, data, start)
-        if isinstance(family, Gaussian) and family.has_pole:
-            check_means(design, model, (first or find_start(model, data)).params)
-        init = None if first is None else first.params
-        estimate = estimator.fit(model, data, init, settings.key, options=options, start=first)
+        check_curve(design, model)
+        with named_rows(design, data, slots):
+            first = None if start is None else starting_values(design, model, data, start)
+            if isinstance(family, Gaussian) and family.has_pole:
+                check_means(design, model, (first or find_start(model, data)).params)
+            init = None if first is None else first.params
+            estimate = estimator.fit(model, data, init, settings.key, options=options, start=first)
     clock["search"] = estimate.seconds["search"]
     return Fit(settings, design, model, slots, estimate, data, clock)
 
 
 def starting_values(design: Design, model: Any, data: Data, start: Any) -> Start | None:
-    """Default start, and the coordinates there, with the named coefficients and sds replaced; None if none is named.
+    """Default start, and coordinates there, with the named coefficients and sds replaced.
+
+    None if none is named.
 
     Raises `DataError` on a name that is not a coefficient or `sd:<group>:<effect>`, and on a
     value that is not one finite number.
@@ -104,7 +109,7 @@ def starting_values(design: Design, model: Any, data: Data, start: Any) -> Start
 
 def _default_start(design: Design, model: Any, data: Data, given: dict[int, float]) -> Start:
     """Default start; for a curve those at the coefficients given, if there are enough of them."""
-    from ..estimate import find_start, unstack
+    from ..estimate import NoValueError, find_start, unstack
 
     if model.curve is None:
         return find_start(model, data)
@@ -117,6 +122,8 @@ def _default_start(design: Design, model: Any, data: Data, given: dict[int, floa
     if missing := [name for at, name in own.items() if at not in given]:
         try:
             x[: model.num_beta] = find_start(model, data).params.beta
+        except NoValueError:
+            raise
         except DataError as error:
             raise DataError(f"{error}; start= lacks {', '.join(missing)}") from None
     x[list(given)] = list(given.values())
