@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._errors import DataError
+from ..curves import AbstractCurve
 from ..design import Design
 from ..design._buckets import Slots
 from ..estimate import NoValueError
@@ -20,20 +23,26 @@ def check_curve(design: Design, model: Model) -> None:
     if model.curve is None:
         return
     n = len(design.weight)
-    phi = tuple(jnp.ones(n) for _ in range(model.mean_predictors))
     try:
-        out = jax.eval_shape(model.curve, phi, tuple(map(jnp.asarray, design.covariates)))
+        shape = _shape(model.curve, tuple(x.shape for x in design.covariates), n)
     except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
         raise DataError(
             "the curve cannot be differentiated: write it with jax.numpy in the place of NumPy or "
             f"math, and jnp.where in the place of if ({str(error).splitlines()[0]})"
         ) from None
-    shape = getattr(out, "shape", None)
     if shape != (n,):
         raise DataError(
             f"the curve gives {'no array' if shape is None else f'an array of shape {shape}'} for "
             f"{n} rows; it must give one number a row, ({n},)"
         )
+
+
+@lru_cache(maxsize=64)
+def _shape(curve: AbstractCurve, covariates: tuple[tuple[int, ...], ...], n: int) -> Any:
+    """The shape that a curve gives for n rows; None if it gives no array."""
+    phi = tuple(jnp.ones(n) for _ in curve.parameters)
+    x = tuple(jnp.ones(shape) for shape in covariates)
+    return getattr(jax.eval_shape(curve, phi, x), "shape", None)
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def test_theoph_by_saem_and_by_importance_sampling(theoph):
     """Two ways to one maximum, with errors that each states itself."""
     random = "diag(lKa + lCl ~ 1 | Subject)"
     best = gj.nlmm(KINETIC, theoph, random=random, method=gj.Importance(4096))
-    fit = gj.nlmm(KINETIC, theoph, random=random, method=gj.SAEM(iterations=1000))
+    fit = gj.nlmm(KINETIC, theoph, random=random, method="saem")
     assert (fit.converged, fit.diagnostics.verdict) == (True, "ok")
     np.testing.assert_allclose(fit.params, best.params, rtol=0.02)
     np.testing.assert_allclose(fit.varcorr.sdcor, best.varcorr.sdcor, rtol=0.02)
