@@ -57,7 +57,9 @@ def nlmm(
     formula : a curve by name, ``"circumference ~ SSlogis(age, Asym, xmid, scal)"``: what it takes
         of the data first, then its parameters under any names (`curves.names()` lists them); or an
         expression, ``"y ~ a * exp(-k * t)"``, whose parameters are the keys of `fixed`. Untrusted
-        text, as everywhere.
+        text, as everywhere. ``doses(time, amount, subject)`` counts as two arguments: the times and
+        amounts (n, D) of the doses that a row's subject has had so far. Lines that have an amount
+        and no response are doses alone.
     fixed : for each parameter the one-sided formula of its coefficients,
         ``{"Asym": "~ treatment"}``, or ``"Asym + xmid ~ treatment"``; parameters left out are
         ``"~ 1"``.
@@ -66,7 +68,8 @@ def nlmm(
         group may have fewer rows than parameters that vary, as long as there are more rows in all
         than random effects (for a Gaussian response).
     curve : any function of JAX arrays, called with the formula's arguments in their order:
-        ``nlmm("y ~ f(t, a, k)", d, curve=lambda t, a, k: a * jnp.exp(-k * t), fixed=...)``.
+        ``nlmm("y ~ f(t, a, k)", d, curve=lambda t, a, k: a * jnp.exp(-k * t), fixed=...)``; or a
+        `curves.ODE`, the solution of a differential equation.
     family, link : the curve is the linear predictor: with a log link its exponential is the mean.
     method : "laplace", "agq" (with `nodes`), "importance", "mcem", "saem", "foce" (as nlmer);
         "linearize", the alternation of Lindstrom & Bates (1990) in R's nlme, for a Gaussian

@@ -192,10 +192,10 @@ def _begin(model: Model, data: Data, x: np.ndarray, chains: int, key: Any) -> Ch
 class SAEM(AbstractEstimator):
     """Stochastic approximation EM with independence Metropolis-Hastings around the modes.
 
-    chains: Markov chains of each unit; None for as many as make 600 in all, and 16 at least, because
-        the noise of a step falls with all of them. burn, iterations: of noisy EM, and of averaging (their sum
-    is rounded up to whole segments of 25); draws: for the log-likelihood at the end; proposal: "t"
-    or "normal".
+    chains: Markov chains of each unit. None: as many as make 600 in all, and 16 at least, because
+        the noise of a step falls with all of them.
+    burn, iterations: of noisy EM, and of averaging (their sum is rounded up to whole segments of
+        25). draws: for the log-likelihood at the end. proposal: "t" or "normal".
 
     The length of the run is set here: the outer search's `tol` and `max_evaluations` have no part
     in it. Serves the same models as `MCEM`. Raises `DataError` for settings out of range.
