@@ -24,14 +24,17 @@ _HOME = {
     "NotSupportedError": "_errors", "PrecisionError": "_errors", "PrecisionWarning": "_errors",
     "SeparationWarning": "_errors", "SingularFitWarning": "_errors",
 }  # fmt: skip
-_MODULES = ("curves", "datasets", "families", "priors")
+_MODULES = {
+    "curves": "curves", "datasets": "datasets", "families": "families", "plot": "plots",
+    "priors": "priors",
+}  # fmt: skip
 
 __all__ = sorted([*_HOME, *_MODULES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f".{name}", __name__)
+        return import_module(f".{_MODULES[name]}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'glmmjax' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from . import curves as curves
     from . import datasets as datasets
     from . import families as families
+    from . import plots as plot  # noqa: F401
     from . import priors as priors
     from ._cache import use_cache as use_cache
     from ._errors import ApproximationWarning as ApproximationWarning

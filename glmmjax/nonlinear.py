@@ -3,6 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable
+from keyword import iskeyword
 from typing import Any
 
 from . import curves, families
@@ -56,14 +57,19 @@ def nlmm(
     formula : a curve by name, ``"circumference ~ SSlogis(age, Asym, xmid, scal)"``: what it takes
         of the data first, then its parameters under any names (`curves.names()` lists them); or an
         expression, ``"y ~ a * exp(-k * t)"``, whose parameters are the keys of `fixed`. Untrusted
-        text, as everywhere.
+        text, as everywhere. ``doses(time, amount, subject)`` counts as two arguments: the times and
+        amounts (n, D) of the doses that a row's subject has had so far. Lines that have an amount
+        and no response are doses alone.
     fixed : for each parameter the one-sided formula of its coefficients,
         ``{"Asym": "~ treatment"}``, or ``"Asym + xmid ~ treatment"``; parameters left out are
         ``"~ 1"``.
     random : ``"Asym + xmid ~ 1 | Tree"``: the parameters that vary between groups, with any
-        covariance; ``"diag(Asym + xmid ~ 1 | Tree)"``: independently; or a list of such parts.
+        covariance; ``"diag(Asym + xmid ~ 1 | Tree)"``: independently; or a list of such parts. A
+        group may have fewer rows than parameters that vary, as long as there are more rows in all
+        than random effects (for a Gaussian response).
     curve : any function of JAX arrays, called with the formula's arguments in their order:
-        ``nlmm("y ~ f(t, a, k)", d, curve=lambda t, a, k: a * jnp.exp(-k * t), fixed=...)``.
+        ``nlmm("y ~ f(t, a, k)", d, curve=lambda t, a, k: a * jnp.exp(-k * t), fixed=...)``; or a
+        `curves.ODE`, the solution of a differential equation.
     family, link : the curve is the linear predictor: with a log link its exponential is the mean.
     method : "laplace", "agq" (with `nodes`), "importance", "mcem", "saem", "foce" (as nlmer);
         "linearize", the alternation of Lindstrom & Bates (1990) in R's nlme, for a Gaussian
@@ -87,11 +93,11 @@ def nlmm(
     Raises
     ------
     FormulaError, DataError : naming the term, column or row, and what to do; DataError where no
-        starting values are found.
+        starting values are found, or the curve has no value there, with the row and its parameters.
     NotSupportedError : where the method does not apply to the model.
     """
     began = time.perf_counter()
-    how = resolve_method(method, nodes, reml)
+    how = resolve_method(method, nodes, reml, curved=True)
     base = families.with_variance(families.get(family, link), variance)
     parsed = parse_curve(formula)
     found, covariates, names = _curve(parsed, curve, fixed)
@@ -118,7 +124,7 @@ def _curve(
         names = tuple(parse_fixed(fixed, None))
         program, columns = compile_program(formula.arguments[0], names)
         _all_used(program, names)
-        return curves.Program(program, names, columns), columns, names
+        return curves.Program(program, names, columns), tuple(map(_written, columns)), names
     found = given if isinstance(given, curves.AbstractCurve) else curves.get(given or formula.name)
     k = _data_arguments(formula.arguments, len(found.covariates))
     covariates, names = formula.arguments[:k], formula.arguments[k:]
@@ -131,6 +137,12 @@ def _curve(
     if twice := [name for name in names if names.count(name) > 1]:
         raise FormulaError(f"{formula.name}() has two parameters named {twice[0]!r}")
     return found, covariates, names
+
+
+def _written(column: str) -> str:
+    """A column as an expression names it: `age`, `Q('my age')`."""
+    plain = column.isidentifier() and not column.startswith("_") and not iskeyword(column)
+    return column if plain else f"Q({column!r})"
 
 
 def _data_arguments(arguments: tuple[str, ...], arrays: int) -> int:

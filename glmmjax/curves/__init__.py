@@ -20,7 +20,9 @@ from ._kinetics import OralOneCompartment as OralOneCompartment
 from ._kinetics import SSbiexp as SSbiexp
 from ._kinetics import SSfol as SSfol
 from ._ode import ODE as ODE
+from ._program import ARITY as ARITY
 from ._program import Called as Called
+from ._program import Nodes as Nodes
 from ._program import Program as Program
 from ._registry import get as get
 from ._registry import names as names

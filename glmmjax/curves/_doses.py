@@ -21,6 +21,9 @@ def dose_history(
     `rows` (n,) are the positions of the observations, in the table's order; the arrays are those of
     `doses_so_far` there. In a formula `doses(time, amount, subject)` does all this.
 
+    Lines may come in any order. Time must not start again within a subject: the doses of one period
+    would count in the next; give every period a subject of its own.
+
     Raises DataError for a time that is not finite, a negative amount, or no dose at all.
     """
     dose_times, dose_amounts = doses_so_far(time, amount, subject)

@@ -6,7 +6,7 @@
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,19 +15,21 @@ from jaxtyping import Array, Float
 from .._errors import DataError
 from ._base import AbstractCurve
 
+Nodes: TypeAlias = tuple[Any, ...]  # (head, nodes or an index or a number ...)
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
     "**": operator.pow, "negative": operator.neg,
     **{name: getattr(jnp, name) for name in "log log10 log2 log1p exp expm1 sqrt abs sin cos tan"
                                             " floor ceil".split()},
 }  # fmt: skip
+ARITY = {name: 2 if name in ("+", "-", "*", "/", "**") else 1 for name in _FUNCTIONS}
 
 
 @dataclass(frozen=True)
 class Program(AbstractCurve):
     """The curve that an expression in a formula describes."""
 
-    program: tuple[Any, ...]
+    program: Nodes
     parameters: tuple[str, ...]
     covariates: tuple[str, ...]
     name: str = field(default="expression", init=False)
@@ -35,7 +37,7 @@ class Program(AbstractCurve):
     def __call__(
         self, phi: tuple[Float[Array, "n"], ...], x: tuple[Float[Array, "n"], ...]
     ) -> Float[Array, "n"]:
-        def walk(node: tuple[Any, ...]) -> Any:
+        def walk(node: Nodes) -> Any:
             head, *rest = node
             match head:
                 case "column":
@@ -72,7 +74,8 @@ class Called(AbstractCurve):
         self, phi: tuple[Float[Array, "n"], ...], x: tuple[Float[Array, "n"], ...]
     ) -> Float[Array, "n"]:
         parts = {"column": x, "parameter": phi}
-        return self.fn(*(parts[kind][k] for kind, k in self.order)) + jnp.zeros_like(phi[0])
+        value = jnp.asarray(self.fn(*(parts[kind][k] for kind, k in self.order)))
+        return value if value.ndim else value + jnp.zeros_like(phi[0])
 
     def start(
         self, x: tuple[np.ndarray, ...], y: np.ndarray, group: np.ndarray | None = None

@@ -26,6 +26,7 @@ from ..numeric import fast_jit
 from ._base import AbstractCurve, Covariates, HostCovariates
 
 _GRID_ROWS = 200  # the grid looks at no more rows than these; the last steps look at all
+SHOWN = 3  # points of a grid that failed, in the message
 
 
 class AbstractSelfStart(AbstractCurve):
@@ -55,11 +56,14 @@ class AbstractSelfStart(AbstractCurve):
         del group
         x, y = _checked(self, x, y)
         with jax.enable_x64(True), np.errstate(all="ignore"):  # type: ignore[attr-defined]
-            points = [[p.get(name, 0.0) for name in self.parameters] for p in self.grid(x)]
-            best = _project(self, np.array(points, float), x, y) if points else None
-            if best is None:
-                raise DataError(_nothing_found(self, len(points)))
-            best = _polish(self, best, x, y)
+            grid = list(self.grid(x))
+            if not grid:
+                raise DataError(_nothing_found(self, "their values are all the same"))
+            points = [[p.get(name, 0.0) for name in self.parameters] for p in grid]
+            tried, rss = _project(self, np.array(points, float), x, y)
+            if not np.isfinite(rss).any():
+                raise DataError(_nothing_found(self, _attempts(grid, rss)))
+            best = _polish(self, tried[np.nanargmin(rss)], x, y)
         return dict(zip(self.parameters, map(float, best), strict=True))
 
 
@@ -83,33 +87,46 @@ def _checked(
     return x, y
 
 
-def _nothing_found(curve: AbstractCurve, tried: int) -> str:
+def _nothing_found(curve: AbstractCurve, why: str) -> str:
     wanted = ", ".join(f"{p!r}: ..." for p in curve.parameters)
     return (
-        f"no start values for {curve.name}: tried {tried} points of its nonlinear parameters over "
-        f"the range of {', '.join(curve.covariates)}, with least squares for the others; give "
-        f"start={{{wanted}}}"
+        f"no start values for {curve.name} over the range of {', '.join(curve.covariates)}: {why}. "
+        f"Give start={{{wanted}}}"
+    )
+
+
+def _attempts(grid: list[dict[str, float]], rss: np.ndarray) -> str:
+    """What was tried, the first few points with their residual sums of squares."""
+    shown = [
+        f"{', '.join(f'{name} = {value:.4g}' for name, value in point.items())} ({r:.4g})"
+        for point, r in zip(grid[:SHOWN], rss, strict=False)
+    ]
+    more = f", and {len(grid) - SHOWN} more points" if len(grid) > SHOWN else ""
+    return (
+        "with least squares for the other parameters, no residual sum of squares is finite at "
+        f"{'; '.join(shown)}{more}"
     )
 
 
 def _project(
     curve: AbstractSelfStart, points: np.ndarray, x: HostCovariates, y: np.ndarray
-) -> np.ndarray | None:
-    """Return the parameters (p,) with the least residual sum of squares among `points` (C, p)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `points` (C, p) with the best linear parameters, and their residual sums of squares.
+
+    The sum is NaN where the curve is not finite.
+    """
     rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), _GRID_ROWS)).astype(int))
     x, y = tuple(c[rows] for c in x), y[rows]
     linear, scale = (
         [curve.parameters.index(p) for p in n] for n in (curve.linear, curve.log_scale)
     )
     columns = _columns(curve, points, linear, x)
-    usable = np.isfinite(columns).all((1, 2))
-    columns, points = columns[usable], points[usable]
-    factors = np.linalg.pinv(columns) @ y  # (C, k)
+    usable = np.all(np.isfinite(columns), axis=(1, 2))
+    factors = np.linalg.pinv(np.where(usable[:, None, None], columns, 0.0)) @ y  # (C, k)
     rss = np.sum(((columns @ factors[..., None])[..., 0] - y) ** 2, axis=1)
     points[:, linear] = factors[:, : len(linear)]
     points[:, scale] -= np.log(factors[:, :1])
-    rss = np.where(np.isfinite(points).all(1), rss, np.inf)
-    return points[np.argmin(rss)] if np.isfinite(rss).any() else None
+    return points, np.where(usable & np.isfinite(points).all(1), rss, np.nan)
 
 
 def _columns(

@@ -20,6 +20,7 @@ from ..formula import (
     RandomPart,
     parse,
     read_expression,
+    split_sides,
 )
 from ._checks import check_terms, suspicious_levels
 from ._correlation import order_notes, parse_correlation, read_series
@@ -113,7 +114,7 @@ def make_curve_design(
     case_weight = read_weight(weight, evaluator)
     predictors = tuple(map(keep_columns, predictors, kept))
     recipe = Recipe(
-        f"{formula.text.split('~')[0]} ~ 1",
+        response_formula(formula.text),
         family.name,
         family.support,
         tuple(
@@ -151,6 +152,11 @@ def _term(part: RandomPart, bar: Bar, evaluator: Evaluator, columns: Columns) ->
     owners = tuple(p for p in part.parameters for _ in matrix.names)
     Z = np.concatenate([matrix.X] * len(part.parameters), 1)
     return TermDesign("cond", name, effects, part.structure, found.levels, found.codes, Z, owners)
+
+
+def response_formula(text: str) -> str:
+    """What a recipe keeps of a nonlinear formula: its response."""
+    return f"{split_sides(text)[0]} ~ 1"
 
 
 def effect_name(parameter: str, column: str) -> str:

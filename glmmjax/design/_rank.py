@@ -18,6 +18,8 @@ def independent_columns(X: Float[np.ndarray, "n P"]) -> list[int]:
     rows, count = X.shape
     if count == 0:
         return []
+    if count == 1:
+        return [0] if X.any() else []
     R = _triangle(X)
     lengths = np.linalg.norm(R, axis=0)
     if rows >= count and np.all(np.abs(np.diag(R)) > TOLERANCE * lengths):

@@ -116,6 +116,8 @@ def _start_spread(
 
 def _whiten(X: np.ndarray, information: np.ndarray) -> np.ndarray:
     """T with T'X'WX T = I, by QR: forming X'WX would lose half the digits of a far column."""
+    if X.shape[1] == 1 and (length := float(np.sqrt((X[:, 0] ** 2 * information).sum()))) > 0:
+        return np.array([[1.0 / length]])
     R = np.asarray(np.linalg.qr(X * np.sqrt(information)[:, None], mode="r"))
     size = np.abs(np.diag(R))
     if R.shape[0] < R.shape[1] or not size.min(initial=np.inf) > 1e-12 * size.max(initial=0.0):

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from .._errors import DataError
 from ..curves import AbstractCurve
 from ..design._buckets import round_size
 from ..model import Bucket, Data, Model, Params
@@ -25,6 +26,18 @@ def flatten(data: Data, get: Callable[[Bucket], Any]) -> np.ndarray:
     """Arrays of all buckets (units, n, ...) as rows with weight (rows, ...)."""
     keep = [np.asarray(b.weight) > 0 for b in data.buckets]
     return np.concatenate([np.asarray(get(b))[k] for b, k in zip(data.buckets, keep, strict=True)])
+
+
+class NoValueError(DataError):
+    """A curve without a finite value, or slope, at the start.
+
+    row, phi: the first such of the flat rows, and the parameters there; value: what is not finite,
+    the curve itself or, if `parameter` is not None, its slope in that parameter.
+    """
+
+    def __init__(self, row: int, phi: tuple[float, ...], value: float, parameter: int | None):
+        super().__init__(f"the curve has no finite value or slope at {phi}: give other start=")
+        self.row, self.phi, self.value, self.parameter = row, phi, value, parameter
 
 
 class Mean(NamedTuple):
@@ -54,7 +67,10 @@ def curved_mean(
     weight: np.ndarray,
     init: Params | None,
 ) -> Mean:
-    """The curve's own starting values, the same for all rows, or the coefficients of `init`."""
+    """The curve's own starting values, the same for all rows, or the coefficients of `init`.
+
+    Raises NoValueError where the curve or its slopes are not finite there.
+    """
     del weight
     k = model.mean_predictors
     assert model.curve is not None
@@ -79,7 +95,17 @@ def curved_mean(
         for p, (Xp, o) in enumerate(zip(X, offset, strict=True))
     )
     eta, slopes = curve_slopes(curve, phi, x)
+    _check_finite(phi, eta, slopes)
     return Mean(beta, slopes, z - eta)
+
+
+def _check_finite(phi: tuple[np.ndarray, ...], eta: np.ndarray, slopes: np.ndarray) -> None:
+    values = np.column_stack([eta, slopes]).T
+    bad = np.argwhere(~np.isfinite(values))  # the curve's own come first
+    if bad.size:
+        k, row = map(int, bad[0])
+        at = tuple(float(p[row]) for p in phi)
+        raise NoValueError(row, at, float(values[k, row]), k - 1 if k else None)
 
 
 def curve_slopes(

@@ -9,7 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..integrate import AbstractIntegrator, Importance, Laplace, Point, add, approximate, origin
+from ..integrate import (
+    AbstractIntegrator,
+    Importance,
+    Laplace,
+    Point,
+    add,
+    approximate,
+    observed,
+    origin,
+)
 from ..integrate import laplace_value_and_grad as by_hand
 from ..model import Data, Model, Params
 from ..numeric import fast_jit
@@ -35,7 +44,7 @@ def _program(model: Model, structure, integrator: AbstractIntegrator, points: in
     def value_and_grad(params: Params, data: Data, start: Point, key):
         rule = integrator.rule(model, key)
         if rule is None or integrator.curvature is not None:
-            return by_hand(params, data, model, start, reml, integrator.curvature)
+            return by_hand(params, data, model, start, reml, integrator.curvature or observed)
 
         def total(params):
             units, share, at, codes = approximate(params, data, model, rule, start, reml, 1)

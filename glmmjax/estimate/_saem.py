@@ -192,23 +192,25 @@ def _begin(model: Model, data: Data, x: np.ndarray, chains: int, key: Any) -> Ch
 class SAEM(AbstractEstimator):
     """Stochastic approximation EM with independence Metropolis-Hastings around the modes.
 
-    chains: Markov chains of each unit; burn, iterations: of noisy EM, and of averaging (their sum
-    is rounded up to whole segments of 25); draws: for the log-likelihood at the end; proposal: "t"
-    or "normal".
+    chains: Markov chains of each unit. None: as many as make 600 in all, and 16 at least, because
+        the noise of a step falls with all of them.
+    burn, iterations: of noisy EM, and of averaging (their sum is rounded up to whole segments of
+        25). draws: for the log-likelihood at the end. proposal: "t" or "normal".
 
     The length of the run is set here: the outer search's `tol` and `max_evaluations` have no part
     in it. Serves the same models as `MCEM`. Raises `DataError` for settings out of range.
     """
 
     name: ClassVar[str] = "saem"
-    chains: int = eqx.field(static=True, default=16)
+    chains: int | None = eqx.field(static=True, default=None)
     burn: int = eqx.field(static=True, default=100)
     iterations: int = eqx.field(static=True, default=400)
     draws: int = eqx.field(static=True, default=4096)
     proposal: str = eqx.field(static=True, default="t")
 
     def __check_init__(self):
-        whole(self.chains, 1, "chains of SAEM")
+        if self.chains is not None:
+            whole(self.chains, 1, "chains of SAEM")
         whole(self.burn, 1, "burn of SAEM")
         whole(self.iterations, 2 * BATCHES, "iterations of SAEM")
         whole(self.draws, 1, "draws of SAEM")
@@ -245,7 +247,7 @@ class SAEM(AbstractEstimator):
         R = max(2, -(-self.draws // DRAWS))
         c = Climb(model, start, estep, x, R, np.ones(x.size, bool))
         try:
-            state = _begin(model, data, x, self.chains, key_run)
+            state = _begin(model, data, x, self._chains(data), key_run)
             state, scores, rate = self._run(c, state, options)
             self._conclude(c, state, scores)
         except (KeyboardInterrupt, Interrupted):
@@ -253,16 +255,21 @@ class SAEM(AbstractEstimator):
             return estimate(c, began)
         return estimate(c, began, {"acceptance": rate})
 
+    def _chains(self, data: Data) -> int:
+        units = sum(int((np.asarray(b.weight) > 0).any(1).sum()) for b in data.buckets)
+        return max(16, -(-600 // units)) if self.chains is None else self.chains
+
     def _run(self, c: Climb, state: Chains, options: Options):
         """The whole run, segment by segment; c keeps the trace."""
         program = _program(c.model, c.estep.structure, self.proposal)
+        chains = state.z[0].shape[1]
         plan = gains(self.burn, self.iterations)
         scores, rates = [], []
         for at in range(0, len(plan.step), SEGMENT):
             part = Gains(*(jnp.asarray(v[at : at + SEGMENT]) for v in plan))
             state, (xs, s, rate) = program(state, part, c.start.T, c.estep.leaves)
             c.x = np.asarray(state.x)
-            c.trace += [(v, np.nan, self.chains) for v in np.asarray(xs)]
+            c.trace += [(v, np.nan, chains) for v in np.asarray(xs)]
             scores.append(np.asarray(s))
             rates.append(np.asarray(rate))
             c.tell(options)

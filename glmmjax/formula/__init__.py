@@ -2,6 +2,7 @@
 
 from ._curve import CurveFormula as CurveFormula
 from ._curve import RandomPart as RandomPart
+from ._curve import array_names as array_names
 from ._curve import arrays_of as arrays_of
 from ._curve import compile_program as compile_program
 from ._curve import doses_call as doses_call

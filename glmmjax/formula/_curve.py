@@ -92,6 +92,11 @@ def arrays_of(text: str) -> int:
     return 2 if doses_call(text) else 1
 
 
+def array_names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The text behind each array that these arguments of a curve bring."""
+    return tuple(text for text in texts for _ in range(arrays_of(text)))
+
+
 def compile_program(text: str, parameters: tuple[str, ...]) -> tuple[Program, tuple[str, ...]]:
     """(program, columns it reads) of an expression in which `parameters` are not columns.
 

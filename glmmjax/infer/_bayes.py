@@ -31,6 +31,7 @@ from ..estimate import (
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AbstractIntegrator, Laplace
 from ..model import Data, Model
+from ._curve_start import check_curve, named_rows
 from ._engine import device_data, starting_values
 from ._fit import double_precision
 from ._posterior_draws import arrange
@@ -142,8 +143,10 @@ def sample_design(
         settings.marginal.check(model, data)
     with double_precision():
         data = device_data(data)
+        check_curve(design, model)
         space = Space(model, lone_dispersion(model, design, settings.dispformula))
-        first = _start(design, model, data, start)
+        with named_rows(design, data, slots):
+            first = _start(design, model, data, start)
         if isinstance(family, Gaussian) and family.has_pole:
             check_means(design, model, first.params)
         named = name_priors(design, family, space, np.asarray(first.params.beta), priors)
@@ -165,11 +168,8 @@ def sample_design(
 
 
 def _start(design: Design, model: Model, data: Data, given: dict[str, float] | None) -> Start:
-    if given is None:
-        return find_start(model, data)
-    params = starting_values(design, model, data, given)
-    found = find_start(model, data, params)
-    return found if params is None else dataclasses.replace(found, params=params)
+    found = None if given is None else starting_values(design, model, data, given)
+    return find_start(model, data) if found is None else found
 
 
 def _whitened(

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from .._errors import NotSupportedError
 from ..estimate import curve_slopes
 from ._fit import double_precision
 
@@ -44,12 +43,3 @@ def through_curve(
     J[:, 0, :k] = slopes
     J[:, 1:, k:] = np.eye(rest)
     return (eta, *phi[k:]), np.einsum("nrp,npq,nsq->nrs", J, V, J)
-
-
-def refuse_curve(fit: "Fit", what: str) -> None:
-    """Raise `NotSupportedError` where a nonlinear model has no such thing."""
-    if fit.model.curve is not None:
-        raise NotSupportedError(
-            f"{what} of a nonlinear mixed model is not available yet: use effects='conditional' or "
-            "'fixed' (a group whose random effects are zero)"
-        )

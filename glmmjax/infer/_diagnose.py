@@ -18,6 +18,7 @@ import numpy as np
 
 from ..numeric import MESSAGES, THRESHOLD
 from . import _numbers, _separation
+from ._modes import failures, listed
 from ._variance import variance_note
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Diagnostics:
     relative_sd: the smallest sd of a random effect, relative to the size that matters (below
         1e-4 it counts as zero); NaN without random effects.
     max_coefficient: largest |coefficient| of the mean x range of its column, on the link scale.
-    mode: worst result of the searches for the units' modes, in words.
+    mode: worst result of the searches for the units' modes, in words, and the units without one.
     """
 
     verdict: str
@@ -96,11 +97,11 @@ def diagnose(fit: "Fit") -> Diagnostics:
     effects = _separation.effect_sizes(fit)
     runaways = _separation.runaways(fit, effects)
     separation = _separation.message(runaways)
-    doubts = (*_doubts(fit), *_separation.wide_effects(fit))
-    spread = variance_note(fit)
+    lost, spread = listed(failures(fit)), variance_note(fit)
+    doubts = (*_doubts(fit, lost), *_separation.wide_effects(fit))
     notes = (*doubts, *_separation.limits(runaways), *([spread] if spread else []))
-    verdict, advice = _verdict(fit, boundary, separation or spread, doubts)
-    mode = MESSAGES.get(e.result, f"code {e.result}")
+    verdict, advice = _verdict(fit, boundary, separation or spread, doubts, lost)
+    mode = MESSAGES.get(e.result, f"code {e.result}") + (f" ({lost})" if lost else "")
     array = fit.data.buckets[0].X
     return Diagnostics(
         verdict, advice, separation, notes, fit.converged, e.status,
@@ -111,15 +112,16 @@ def diagnose(fit: "Fit") -> Diagnostics:
 
 
 def _verdict(
-    fit: "Fit", boundary: tuple[str, ...], separation: str, doubts: tuple[str, ...]
+    fit: "Fit", boundary: tuple[str, ...], separation: str, doubts: tuple[str, ...], lost: str
 ) -> tuple[str, str]:
     e = fit.estimate
     if not (fit.converged and (fit.loglik_note or math.isfinite(fit.loglik))):
         if separation:
             return "failed", f"The fit did not converge. {separation}"
+        where = f"; there is no mode for {lost}" if lost else ""
         return "failed", (
-            f"The fit did not converge ({e.status}); do not use it: simplify the random effects, "
-            "rescale or drop columns, or give start= values"
+            f"The fit did not converge ({e.status}{where}); do not use it: simplify the random "
+            "effects, rescale or drop columns, or give start= values"
         )
     if separation or doubts:
         return "suspect", separation or doubts[0]
@@ -129,14 +131,14 @@ def _verdict(
     return "ok", f"{end}; nothing needs to be done"
 
 
-def _doubts(fit: "Fit") -> tuple[str, ...]:
+def _doubts(fit: "Fit", lost: str) -> tuple[str, ...]:
     """What is wrong with a maximum that was reached."""
     e, found = fit.estimate, []
     if not fit.converged:
         return ()
     if e.result:
         found.append(
-            "The mode of some unit was not found exactly "
+            f"The mode of {lost or 'some unit'} was not found exactly "
             f"({MESSAGES.get(e.result, e.result)}); compare with another start="
         )
     error = _numbers.monte_carlo_error(fit)

@@ -24,10 +24,11 @@ from .._errors import (
 )
 from ..design import Design
 from ..design._buckets import pack
-from ..estimate import Options, find_start
+from ..estimate import Options, Start, find_start
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AbstractIntegrator
-from ..model import Data, Params
+from ..model import Data
+from ._curve_start import check_curve, named_rows
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
 from ._integral import check_integral, laplace_warning
@@ -71,10 +72,15 @@ def fit_design(
         if priors:
             settings = penalise(settings, design, model, data, priors)
         clock["pack"] = time.perf_counter() - began
-        init = None if start is None else starting_values(design, model, data, start)
-        if isinstance(family, Gaussian) and family.has_pole:
-            check_means(design, model, find_start(model, data).params if init is None else init)
-        estimate = settings.estimator.fit(model, data, init, settings.key, options=options)
+        check_curve(design, model)
+        with named_rows(design, data, slots):
+            first = None if start is None else starting_values(design, model, data, start)
+            if isinstance(family, Gaussian) and family.has_pole:
+                check_means(design, model, (first or find_start(model, data)).params)
+            init = None if first is None else first.params
+            estimate = settings.estimator.fit(
+                model, data, init, settings.key, options=options, start=first
+            )
     clock["search"] = estimate.seconds["search"]
     return Fit(settings, design, model, slots, estimate, data, clock)
 
@@ -103,8 +109,10 @@ def penalise(
     return replace(settings, estimator=PenalisedLikelihood(how, space, named.stacked))
 
 
-def starting_values(design: Design, model: Any, data: Data, start: Any) -> Params | None:
-    """Default start with the named coefficients and sds replaced; None if none is named.
+def starting_values(design: Design, model: Any, data: Data, start: Any) -> Start | None:
+    """Default start, and coordinates there, with the named coefficients and sds replaced.
+
+    None if none is named.
 
     Raises `DataError` on a name that is not a coefficient or `sd:<group>:<effect>`, and on a
     value that is not one finite number.
@@ -124,17 +132,18 @@ def starting_values(design: Design, model: Any, data: Data, start: Any) -> Param
         if not isinstance(value, Real) or not math.isfinite(value):
             raise DataError(f"start[{key!r}] must be one finite number, not {value!r}")
     given = {at[key]: float(value) for key, value in start.items()}
-    x = stack(_default_start(design, model, data, given))
+    found = _default_start(design, model, data, given)
+    x = stack(found.params)
     x[list(given)] = list(given.values())
-    return unstack(model, x)
+    return replace(found, params=unstack(model, x))
 
 
-def _default_start(design: Design, model: Any, data: Data, given: dict[int, float]) -> Params:
-    """Default values; for a curve those at the coefficients given, if there are enough of them."""
-    from ..estimate import find_start, unstack
+def _default_start(design: Design, model: Any, data: Data, given: dict[int, float]) -> Start:
+    """Default start; for a curve those at the coefficients given, if there are enough of them."""
+    from ..estimate import NoValueError, find_start, unstack
 
     if model.curve is None:
-        return find_start(model, data).params
+        return find_start(model, data)
     x = np.zeros(model.num_beta + model.num_theta)
     own = {}
     for p, predictor in enumerate(design.predictors[: model.mean_predictors]):
@@ -144,10 +153,12 @@ def _default_start(design: Design, model: Any, data: Data, given: dict[int, floa
     if missing := [name for at, name in own.items() if at not in given]:
         try:
             x[: model.num_beta] = find_start(model, data).params.beta
+        except NoValueError:
+            raise
         except DataError as error:
             raise DataError(f"{error}; start= lacks {', '.join(missing)}") from None
     x[list(given)] = list(given.values())
-    return find_start(model, data, unstack(model, x)).params
+    return find_start(model, data, unstack(model, x))
 
 
 def coefficient_names(design: Design, full: bool = False) -> list[str]:

@@ -57,13 +57,13 @@ def _bucket(fit: "Fit", k: int, a: Assessment) -> "pd.DataFrame":
 
     rows = (fit.slots.rows[k] >= 0).sum(1)
     real = np.flatnonzero(rows)
-    group, level = _names(fit, k, real)
+    group, level = unit_names(fit, k, real)
     columns = {"group": group, "level": level, "rows": rows[real]}
     values = {"missed": a.log_mean, "mcse": a.error, "pareto_k": a.pareto_k}
     return pd.DataFrame({**columns, **{name: v[real] for name, v in values.items()}})
 
 
-def _names(fit: "Fit", k: int, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unit_names(fit: "Fit", k: int, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(group, level) of some units of a bucket: those of the factor with one level in a unit."""
     for g, group in enumerate(fit.slots.groups):
         index = fit.slots.levels[k][g][units]

@@ -7,7 +7,7 @@ enters. The rule is the trapezoidal one on a line wide enough for the normal den
 analytic integrands its error falls like exp(-2 pi d / h), d the distance of the nearest pole
 (for the logistic pi / s), so that h = 0.17 / s is exact to rounding for every link here. A
 Gauss-Hermite rule would need hundreds of nodes for s as large as 4 (Trefethen & Weideman 2014,
-SIAM Review 56).
+SIAM Review 56). A curve has several parameters that vary: see `_curve_mean`.
 """
 
 from dataclasses import replace
@@ -19,6 +19,7 @@ from jaxtyping import Float
 from .._errors import NotSupportedError
 from ..estimate import stack, unstack
 from ..families import AbstractFamily, ZeroInflated
+from ._curve_mean import curve_average
 from ._effects import factors_of
 from ._rowwise import Phi, rowwise
 from ._uncertainty import parameter_covariance
@@ -33,14 +34,14 @@ BUDGET = 2_000_000  # values of the mean held at once
 NO_MEAN = ("inverse", "inverse_squared", "1/mu^2")
 
 
-def spread(fit: "Fit", rows: "PredictionRows", Lam: list[np.ndarray]) -> Float[np.ndarray, "n p"]:
-    """Standard deviation over the population of every predictor of every row."""
-    total = np.zeros((rows.n, len(rows.X)))
+def spread(rows: "PredictionRows", Lam: list[np.ndarray]) -> Float[np.ndarray, "n p p"]:
+    """Covariance over the population of every row's predictors."""
+    total = np.zeros((rows.n, len(rows.X), len(rows.X)))
+    owned = np.arange(len(rows.X))[:, None]
     for group, L in zip(rows.groups, Lam, strict=True):
-        for p in set(group.owner.tolist()):
-            scaled = (group.Z * (group.owner == p)) @ L
-            total[:, p] += (scaled**2).sum(1)
-    return np.sqrt(total)
+        scaled = (group.Z[:, None, :] * (group.owner == owned)) @ L
+        total += scaled @ scaled.transpose(0, 2, 1)
+    return total
 
 
 def marginal_mean(
@@ -50,12 +51,24 @@ def marginal_mean(
 
     kind "link": the link of the conditional part's mean (without zero inflation). Terms on
     different predictors are independent, so (1 - pi) and mu are averaged each on its own.
-    Raises NotSupportedError for links under which the mean does not exist.
+    Raises NotSupportedError for links under which the mean does not exist, and for a curve where
+    it cannot be computed.
     """
     at = fit if x is None else _moved(fit, x)
     phi, psi = rows.fixed(at), np.asarray(at.estimate.params.psi)
-    s, base = spread(at, rows, factors_of(at)), base_family(fit)
-    mu = _average(base, tuple(phi[: len(base.predictors)]), psi, s[:, 0])
+    S, base = spread(rows, factors_of(at)), base_family(fit)
+    s, k = np.sqrt(np.diagonal(S, axis1=1, axis2=2)), fit.model.mean_predictors
+    own = tuple(phi[: k - 1 + len(base.predictors)])
+    if base.link.name in NO_MEAN and s[:, :k].any():
+        raise NotSupportedError(
+            f"under the {base.link.name} link the mean over a normal random effect does not exist;"
+            " use effects='conditional' or 'fixed'"
+        )
+    if fit.model.curve is None:
+        mu = _average(base, own, psi, s[:, 0])
+    else:
+        S, inputs = S[:, :k, :k], rows.covariates
+        mu = curve_average(base, fit.model.curve, own, S, inputs, psi, check=x is None)
     if kind == "link":
         return np.asarray(rowwise(base, "link", (mu,), psi))
     return mu if base is fit.family else mu * _share(phi[-1], s[:, -1])
@@ -109,11 +122,6 @@ def _average(base: AbstractFamily, phi: Phi, psi, s: np.ndarray) -> Float[np.nda
     top = float(s.max(initial=0.0))
     if top == 0.0:
         return np.asarray(rowwise(base, "mean", phi, psi))
-    if base.link.name in NO_MEAN:
-        raise NotSupportedError(
-            f"under the {base.link.name} link the mean over a normal random effect does not exist;"
-            " use effects='conditional' or 'fixed'"
-        )
     z, w = rule(top)
     out, step = np.empty(len(s)), max(1, BUDGET // len(z))
     for start in range(0, len(s), step):

@@ -31,7 +31,7 @@ METHODS: dict[str, type] = {
 LATER = ("nuts",)
 
 
-def resolve_method(method: Any, nodes: int | None, reml: bool) -> Method:
+def resolve_method(method: Any, nodes: int | None, reml: bool, curved: bool = False) -> Method:
     """The method that `method=` (a name or an object), `nodes=` and `reml=` ask for."""
     if isinstance(method, str):
         method = _by_name(method, nodes)
@@ -42,6 +42,8 @@ def resolve_method(method: Any, nodes: int | None, reml: bool) -> Method:
         raise NotSupportedError(f"method must be a name or a method's object, not {method!r}")
     if not reml:
         return method
+    if curved:
+        check_curved_reml(method, reml)
     if not hasattr(method, "reml"):
         raise NotSupportedError(
             f"reml=True integrates the coefficients, which all units share, so {method.label} by "
@@ -73,6 +75,15 @@ def is_linear(family: AbstractFamily, dispformula: str | None, method: Method) -
     )
 
 
+def check_curved_reml(method: Method, reml: bool) -> None:
+    """Raise NotSupportedError for REML of a curve which is not made linear first."""
+    if reml and not isinstance(method, Linearize):
+        raise NotSupportedError(
+            "reml=True integrates the coefficients of a linear predictor, and those of a curve are "
+            "not linear: use reml=False, or method='linearize'"
+        )
+
+
 def estimator_for(
     method: Method,
     family: AbstractFamily,
@@ -85,11 +96,8 @@ def estimator_for(
 
     curved: is the mean a curve of several predictors? correlated: are residuals, in time?
     """
-    if curved and getattr(method, "reml", False) and not isinstance(method, Linearize):
-        raise NotSupportedError(
-            "reml=True integrates the coefficients of a linear predictor, and those of a curve are "
-            "not linear: use reml=False, or method='linearize'"
-        )
+    if curved:
+        check_curved_reml(method, getattr(method, "reml", False))
     linear, precision = (
         not curved and is_linear(family, dispformula, method),
         weights_kind == "precision",

@@ -27,7 +27,6 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import NotSupportedError
-from ._curved import refuse_curve
 from ._marginal import base_family, marginal_slopes
 from ._rows import fitted_rows
 from ._rowwise import rowwise
@@ -51,11 +50,16 @@ def marginal_params(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
     hold the uncertainty of coefficients and variances; variances on a boundary count as known.
 
     Raises DataError for a level outside (0, 1), and NotSupportedError where the averaged mean does
-    not exist (inverse links) or is at an end of its range in some row (a probability of 0 or 1).
+    not exist (inverse links) or is at an end of its range in some row (a probability of 0 or 1),
+    and for a curve, whose averaged means lie on no curve of its kind.
     """
     import pandas as pd
 
-    refuse_curve(fit, "the population average")
+    if fit.model.curve is not None:
+        raise NotSupportedError(
+            "the averaged means of a curve lie on no curve of its kind, so there are no "
+            "population-averaged coefficients; predict(effects='marginal') has the means themselves"
+        )
     z, rows, design = quantile(level), fitted_rows(fit), fit.design
     eta, G = marginal_slopes(fit, rows, "link")
     _check_inside(fit, eta)

@@ -17,6 +17,7 @@ from .. import priors as pr
 from .._errors import DataError, GlmmjaxError, NotSupportedError
 from ..design import Design
 from ..estimate import Space, stack_priors
+from ._curve_file import curve_from_json, curve_to_json
 from ._fit import double_precision
 from ._methods import method_from_json, method_to_json
 from ._prior_names import NamedPriors, lone_dispersion
@@ -34,20 +35,16 @@ PLAIN = ("formula", "ziformula", "dispformula", "whiten", "seed", "weights_kind"
 def save(fit: "PosteriorFit", path: str | os.PathLike[str]) -> None:
     """Write by h5netcdf; overwrites a file.
 
-    A nonlinear model is written without its design: its draws can be read, but not predicted from.
-    Raises NotSupportedError where a dependency is missing, or a family or prior is not one of the
-    package's own.
+    Raises NotSupportedError where a dependency is missing, or a family, curve or prior is not one
+    of the package's own: a file cannot hold its code.
     """
     import xarray as xr
 
     _require()
     tree = fit.to_datatree()
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
-    header: dict[str, Any] = {"schema": SCHEMA, "version": VERSION, "settings": None}
-    arrays: dict[str, np.ndarray] = {}
-    if fit.model.curve is None:
-        header |= _header(fit)
-        arrays = design_arrays(fit.design)
+    header = {"schema": SCHEMA, "version": VERSION, **_header(fit)}
+    arrays = design_arrays(fit.design)
     own = {name: (tuple(f"{name}.{k}" for k in range(v.ndim)), v) for name, v in arrays.items()}
     groups[GROUP] = xr.Dataset(own, attrs={"header": json.dumps(header, default=_number)})
     tree = xr.DataTree.from_dict(groups)
@@ -80,6 +77,7 @@ def _header(fit: "PosteriorFit") -> dict[str, Any]:
     rows = zip(named.names, map(prior_to_json, named.priors), named.default, strict=True)
     return {
         "family": family_to_json(s.family),
+        "curve": curve_to_json(fit.design.curve),
         "settings": {name: getattr(s, name) for name in PLAIN},
         "nuts": dataclasses.asdict(s.nuts),
         "marginal": None if s.marginal is None else method_to_json(s.marginal),
@@ -159,11 +157,10 @@ def _rebuild(tree: Any) -> "PosteriorFit":
     header = json.loads(own.attrs["header"])
     if header.get("schema") != SCHEMA or header.get("version") != VERSION:
         raise DataError("this is no posterior of this version of glmmjax")
-    if header["settings"] is None:
-        raise DataError("a nonlinear model is saved without its design: read it with xarray")
-    settings = _settings(header)
+    curve = curve_from_json(header["curve"])
+    settings = _settings(header, curve is not None)
     arrays = {str(name): np.asarray(v.values) for name, v in own.data_vars.items()}
-    design = rebuild_design(header["design"], arrays, settings)  # pyright: ignore
+    design = rebuild_design(header["design"], arrays, settings, curve)  # pyright: ignore
     check_design(design, settings.family)
     with double_precision():
         model, data, slots = pack_for_sampling(design, settings.family)
@@ -178,7 +175,7 @@ def _rebuild(tree: Any) -> "PosteriorFit":
     return PosteriorFit(settings, design, space, slots, data, named, kept, notes, seconds)
 
 
-def _settings(header: dict[str, Any]) -> "BayesSettings":
+def _settings(header: dict[str, Any], curved: bool) -> "BayesSettings":
     from ._bayes import BayesSettings, resolve_marginal, resolve_nuts
     from ._store import family_from_json
 
@@ -190,7 +187,7 @@ def _settings(header: dict[str, Any]) -> "BayesSettings":
         marginal=resolve_marginal(False if marginal is None else method_from_json(marginal)),
         **{name: header["settings"][name] for name in PLAIN},
     )
-    check_formulas(settings)  # pyright: ignore[reportArgumentType]
+    check_formulas(settings, curved)  # pyright: ignore[reportArgumentType]
     return settings
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from .._errors import DataError
 from ..families import ZeroInflated
-from ._curved import family_phi, refuse_curve, through_curve
+from ._curved import family_phi, through_curve
 from ._effects import group_modes
 from ._marginal import base_family, marginal_mean, marginal_slopes
 from ._rows import NEW_LEVELS, PredictionRows, fitted_rows, new_rows
@@ -58,7 +58,8 @@ def predict(
     DataError : a missing or infinite value in new data, a missing column, an unseen level of a
         fixed factor, an unseen level of a grouping factor with new_levels="error", an unknown
         option, or new data for a model whose offset= was an array.
-    NotSupportedError : marginal means that do not exist (inverse links).
+    NotSupportedError : marginal means that do not exist (inverse links), or of a curve that cannot
+        be computed.
     """
     for name, value, known in (
         ("effects", effects, EFFECTS), ("kind", kind, KINDS), ("new_levels", new_levels, NEW_LEVELS)
@@ -71,14 +72,13 @@ def predict(
     else:
         rows = new_rows(fit, newdata, effects, new_levels)
     if effects == "marginal":
-        refuse_curve(fit, "the marginal mean")
         value = marginal_mean(fit, rows, kind)
         return value if half_width is None else _marginal_interval(fit, rows, kind, half_width)
-    phi = rows.phi(fit, group_modes(fit)) if effects == "conditional" else tuple(rows.fixed(fit))
     if half_width is None:
-        phi = family_phi(fit, rows, phi)
-        return phi[0] if kind == "link" else _mean(fit, phi)
-    phi, V = through_curve(fit, rows, phi, predictor_covariance(fit, rows, effects))
+        return values_of_rows(fit, rows, effects, kind)
+    phi, V = through_curve(
+        fit, rows, _at(fit, rows, effects), predictor_covariance(fit, rows, effects)
+    )
     if kind == "link":
         return _frame(phi[0], _root(V[:, 0, 0]), half_width)
     if not isinstance(fit.family, ZeroInflated):
@@ -86,6 +86,19 @@ def predict(
     eta, g = rowwise(fit.family, "link_of_mean", phi, fit.estimate.params.psi)
     se = _root(np.einsum("np,npq,nq->n", g, V, g))
     return _on_response(fit, eta, se, half_width)
+
+
+def values_of_rows(
+    fit: "Fit", rows: PredictionRows, effects: str, kind: str = "response"
+) -> Float[np.ndarray, "n"]:
+    """Predictions of `kind` with conditional or fixed effects."""
+    phi = family_phi(fit, rows, _at(fit, rows, effects))
+    return phi[0] if kind == "link" else _mean(fit, phi)
+
+
+def _at(fit: "Fit", rows: PredictionRows, effects: str) -> tuple[np.ndarray, ...]:
+    """The model's predictors, with the modes of the random effects or without."""
+    return rows.phi(fit, group_modes(fit)) if effects == "conditional" else tuple(rows.fixed(fit))
 
 
 def fitted(fit: "Fit") -> Float[np.ndarray, "n"]:

@@ -1,13 +1,17 @@
 """A design out of a file: its arrays put together again, and checked against its recipe."""
 
+from collections.abc import Iterator
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._errors import DataError, FormulaError
-from ..design import Design, PredictorDesign, Recipe, Series, TermDesign, make_series
+from ..curves import AbstractCurve
+from ..design import COMPONENTS, Design, PredictorDesign, Recipe, Series, TermDesign, make_series
+from ..design._curve import response_formula
 from ..families import AbstractFamily
-from ..formula import parse
+from ..formula import arrays_of, doses_call, parse, parse_curve, read_expression
 
 if TYPE_CHECKING:
     from ._fit import Settings
@@ -22,6 +26,8 @@ def design_arrays(design: Design) -> Arrays:
         out[f"X.{k}"], out[f"offset.{k}"] = p.X, p.offset
     for k, t in enumerate(design.terms):
         out[f"codes.{k}"], out[f"Z.{k}"] = t.codes.astype(np.int32), t.Z
+    for k, x in enumerate(design.covariates):
+        out[f"covariate.{k}"] = x
     if design.series is not None:
         out["series.codes"] = design.series.codes.astype(np.int32)
         out["series.time"] = design.series.time
@@ -44,10 +50,14 @@ def check_shape(
     return array
 
 
-def check_formulas(settings: "Settings") -> None:
+def check_formulas(settings: "Settings", curved: bool) -> None:
     """Parse every formula again: the grammar lets nothing through that could run code."""
     try:
-        parse(settings.formula)
+        if curved:
+            for text in parse_curve(settings.formula).arguments:
+                list(map(read_expression, doses_call(text) or (text,)))
+        else:
+            parse(settings.formula)
         for text in (settings.ziformula, settings.dispformula):
             if text is not None:
                 parse(text, one_sided=True)
@@ -55,13 +65,16 @@ def check_formulas(settings: "Settings") -> None:
         raise DataError(f"a formula in the file is refused: {error}") from None
 
 
-def rebuild_design(found: dict[str, Any], arrays: Arrays, settings: "Settings") -> Design:
+def rebuild_design(
+    found: dict[str, Any], arrays: Arrays, settings: "Settings", curve: AbstractCurve | None
+) -> Design:
     """The design. Raises DataError where arrays and recipe do not fit together."""
     try:
         recipe = Recipe.from_json(found["recipe"])
     except FormulaError as error:
         raise DataError(f"a formula in the file is refused: {error}") from None
-    if recipe.formula != settings.formula:
+    formula = settings.formula if curve is None else response_formula(settings.formula)
+    if recipe.formula != formula:
         raise DataError("the recipe is for another formula")
     y = arrays["y"]
     n = len(y) if y.ndim in (1, 2) else 0
@@ -89,7 +102,18 @@ def rebuild_design(found: dict[str, Any], arrays: Arrays, settings: "Settings") 
         recipe=recipe,
         response_name=str(found["response_name"]),
         series=_series(found.get("correlation"), arrays, n),
+        curve=curve,
+        covariates=tuple(_covariates(recipe.covariates, arrays, n)),
     )
+
+
+def _covariates(texts: tuple[str, ...], arrays: Arrays, n: int) -> Iterator[np.ndarray]:
+    """The arrays that a curve takes of the data: (n,), and (n, D) twice of a subject's doses."""
+    names = (f"covariate.{k}" for k in count())
+    for text in texts:
+        own = list(islice(names, arrays_of(text)))
+        width = arrays[own[0]].shape[-1:] if len(own) == 2 and own[0] in arrays else ()
+        yield from (check_shape(arrays, name, (n, *width)) for name in own)
 
 
 def _series(text: str | None, arrays: Arrays, n: int) -> Series | None:
@@ -115,15 +139,18 @@ def _term(recipe: Any, arrays: Arrays, k: int, n: int) -> TermDesign:
         recipe.levels,
         codes,
         check_shape(arrays, f"Z.{k}", (n, len(recipe.effects))),
+        recipe.parameters,
     )
 
 
 def check_design(design: Design, family: AbstractFamily) -> None:
     """Predictors, components, weights and responses are such as the family knows."""
-    names = tuple(p.name for p in design.predictors)
-    if names != tuple(family.predictors):
-        raise DataError(f"the predictors are {names}, the family has {tuple(family.predictors)}")
-    if any(t.component not in names for t in design.terms):
+    names, known = tuple(p.name for p in design.predictors), tuple(family.predictors)
+    if design.curve is not None:
+        known = (*_parameters(design, names), *known[1:])
+    if names != known:
+        raise DataError(f"the predictors are {names}, the family has {known}")
+    if not all(_belongs(t, names) for t in design.terms):
         raise DataError("a random term belongs to no predictor")
     if (design.weight < 0).any():
         raise DataError("a weight is negative")
@@ -133,3 +160,20 @@ def check_design(design: Design, family: AbstractFamily) -> None:
         raise DataError("the response holds a negative number")
     if design.y.ndim == 2 and (design.y[:, 0] > design.y[:, 1]).any():
         raise DataError("there are more successes than trials in some row")
+
+
+def _belongs(term: TermDesign, names: tuple[str, ...]) -> bool:
+    """Does every effect of the term have its predictor?"""
+    owned = len(term.owners) == len(term.effects) and set(term.owners) <= set(names)
+    return owned and term.component in COMPONENTS
+
+
+def _parameters(design: Design, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The user's names of the curve's parameters, of which there must be as many as it has."""
+    assert design.curve is not None
+    if len(design.covariates) != len(design.curve.covariates):
+        raise DataError("the curve takes another number of columns")
+    found = names[: len(design.curve.parameters)]
+    if len(set(found)) < len(design.curve.parameters) or set(found) & set(COMPONENTS):
+        raise DataError("the curve has other parameters")
+    return found

@@ -51,8 +51,8 @@ class PredictionRows:
     def n(self) -> int:
         return len(self.offset[0])
 
-    def part(self, at: slice) -> "PredictionRows":
-        """Some of the rows."""
+    def part(self, at: slice | Int[np.ndarray, "m"]) -> "PredictionRows":
+        """Some of the rows, or copies of them."""
         groups = tuple(
             GroupRows(g.Z[at], g.owner, g.codes[at], g.drawn[at], g.known[at]) for g in self.groups
         )

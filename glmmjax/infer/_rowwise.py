@@ -43,15 +43,16 @@ def rowwise(
     phi[0] under inflation.
     """
     n = len(phi[0])
-    gap = round_size(n) - n
-
-    def pad(v: np.ndarray) -> np.ndarray:
-        return np.pad(np.asarray(v, float), [(0, gap)] + [(0, 0)] * (v.ndim - 1), mode="edge")
-
+    size = round_size(n)
     with double_precision():
-        full = tuple(map(pad, phi)), np.asarray(psi, float)
-        out = _program(family, method)(None if y is None else pad(y), *full)
+        full = tuple(pad_rows(v, size) for v in phi), np.asarray(psi, float)
+        out = _program(family, method)(None if y is None else pad_rows(y, size), *full)
         return jax.tree.map(lambda v: np.asarray(v)[:n], out)
+
+
+def pad_rows(v: np.ndarray, size: int) -> np.ndarray:
+    """The rows of v and copies of the last one, `size` in all."""
+    return np.pad(np.asarray(v, float), [(0, size - len(v))] + [(0, 0)] * (v.ndim - 1), mode="edge")
 
 
 def _link_of_mean(family: AbstractFamily, phi: tuple, psi: Any) -> tuple[Any, Any]:

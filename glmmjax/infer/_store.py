@@ -1,10 +1,10 @@
 """A fit in a file: one .npz of plain arrays, and a JSON header for everything that is not a number.
 
 A file may come from anywhere, so reading it runs nothing: no pickle; every array's name, kind
-and size is checked before it is read; formulas are parsed again by the safe grammar; families
-and links are found by name. What is read is then checked against the rest (shapes, ranges of
-codes), because an index out of range would be clamped silently later. Whatever does not fit
-raises DataError.
+and size is checked before it is read; formulas are parsed again by the safe grammar; families,
+links and curves are found by name, and a curve's expression is checked node by node. What is read
+is then checked against the rest (shapes, ranges of codes), because an index out of range would be
+clamped silently later. Whatever does not fit raises DataError.
 """
 
 import os
@@ -20,13 +20,14 @@ from ..estimate import Estimate, PenalisedLikelihood
 from ..integrate import Point
 from ..model import Data, Model, Params, dimension
 from ._archive import read_archive, write_archive
+from ._curve_file import curve_from_json, curve_to_json
 from ._methods import estimator_for, method_from_json, method_to_json
 from ._rebuild import check_design, check_formulas, check_shape, design_arrays, rebuild_design
 
 if TYPE_CHECKING:
     from ._fit import Fit, Settings
 
-SCHEMA, VERSION = "glmmjax fit", 3
+SCHEMA, VERSION = "glmmjax fit", 4
 SETTINGS = ("formula", "weights_kind", "ziformula", "dispformula")
 SCALARS = ("loglik", "converged", "status", "gradient", "min_eigenvalue", "result",
            "evaluations", "iterations", "loglik_se", "loglik_note")  # fmt: skip
@@ -36,13 +37,9 @@ DETAIL = "detail."  # before the name of an array that one estimator alone has
 def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
     """Write the fit; `.npz` is added to a name that lacks it.
 
-    Raises NotSupportedError for a family or link which is not one of the package's own: a file
-    cannot hold its code.
+    Raises NotSupportedError for a family, link or curve which is not one of the package's own: a
+    file cannot hold its code.
     """
-    if fit.model.curve is not None:
-        raise NotSupportedError(
-            "a nonlinear mixed model cannot be saved yet: keep the data and the call, and fit again"
-        )
     if isinstance(fit.settings.estimator, PenalisedLikelihood):
         raise NotSupportedError(
             "a fit with priors= cannot be saved yet: keep the data and the call"
@@ -51,6 +48,7 @@ def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
         "schema": SCHEMA,
         "version": VERSION,
         "family": family_to_json(fit.family),
+        "curve": curve_to_json(fit.design.curve),
         "settings": {name: getattr(fit.settings, name) for name in SETTINGS},
         "method": method_to_json(fit.settings.how),
         "options": {k: v for k, v in fit.settings.options.items() if _plain(v)},
@@ -201,7 +199,9 @@ def _read_details(arrays: dict[str, np.ndarray], size: int) -> dict[str, np.ndar
 # ---- settings -------------------------------------------------------------------------------
 
 
-def _read_settings(header: dict[str, Any], family: families.AbstractFamily) -> "Settings":
+def _read_settings(
+    header: dict[str, Any], family: families.AbstractFamily, curved: bool
+) -> "Settings":
     """How the fit was asked for, with the estimator that this means."""
     from ._fit import Settings
 
@@ -214,11 +214,11 @@ def _read_settings(header: dict[str, Any], family: families.AbstractFamily) -> "
     how = method_from_json(header["method"])
     correlated = header["design"].get("correlation") is not None
     estimator = estimator_for(
-        how, family, found["dispformula"], found["weights_kind"], correlated=correlated
+        how, family, found["dispformula"], found["weights_kind"], curved, correlated
     )
     options = {str(k): v for k, v in header["options"].items() if _plain(v)}
     settings = Settings(family=family, how=how, estimator=estimator, options=options, **found)
-    check_formulas(settings)
+    check_formulas(settings, curved)
     return settings
 
 
@@ -235,8 +235,9 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Fit":
     if header.get("version") != VERSION:
         raise DataError(f"a fit of schema {header.get('version')!r}; this version reads {VERSION}")
     family = family_from_json(header["family"])
-    settings = _read_settings(header, family)
-    design = rebuild_design(header["design"], arrays, settings)
+    curve = curve_from_json(header["curve"])
+    settings = _read_settings(header, family, curve is not None)
+    design = rebuild_design(header["design"], arrays, settings, curve)
     check_design(design, family)
     with double_precision():
         model, data, slots = pack(design, family)

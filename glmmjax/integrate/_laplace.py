@@ -23,6 +23,7 @@ the border holds X and nothing else changes.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -33,6 +34,7 @@ from ..model import (
     LOG_2PI,
     Bucket,
     Data,
+    Jet,
     Model,
     Params,
     base_measure,
@@ -41,12 +43,24 @@ from ..model import (
     row_score,
     scores,
 )
-from ..numeric import backward, selected_inverse
+from ..numeric import ArrowInverse, backward, selected_inverse
 from ._mode import find_mode
-from ._system import Point, Rows, add, lay_out, lay_out_all, phi_at, row_effects, solve, system
+from ._system import (
+    Point,
+    Rows,
+    System,
+    add,
+    lay_out,
+    lay_out_all,
+    phi_at,
+    row_effects,
+    solve,
+    system,
+)
 
 # (model, params, unit, phi) -> W of the rows
-Curvature = Callable[..., Float[Array, "n r r"]]
+Curvature = Callable[[Model, Params, Bucket, tuple[Array, ...]], Float[Array, "n r r"]]
+Slopes = tuple[tuple[Float[Array, "n"], ...], Float[Array, "S"]]  # in every predictor, and in psi
 
 
 def observed(
@@ -62,78 +76,118 @@ def laplace_value_and_grad(
     model: Model,
     start: Point,
     reml: bool,
-    curvature: Curvature | None = None,
+    curvature: Curvature = observed,
 ) -> tuple[Float[Array, ""], Params, Point, tuple[Int[Array, "u"], ...]]:
     """(log-likelihood, its gradient, mode, result code of every unit).
 
-    curvature: W of the determinant where it is not that of H.
+    curvature: W of the determinant.
     """
     layouts = lay_out_all(model, params, data, reml)
     at, jets, results = find_mode(model, params, data, start, reml)
-    s = system(layouts, at, jets)
-    W, M, W_of = tuple(j.W for j in jets), s, curvature or observed
-    if curvature is not None:
+    H = M = system(layouts, at, jets)
+    W = tuple(j.W for j in jets)
+    if curvature is not observed:
+        each = zip(data.buckets, layouts, at.u, strict=True)
         W = tuple(
-            jax.vmap(lambda t, r, u: W_of(model, params, t, phi_at(model, r, u, at.b)))(*x)
-            for x in zip(data.buckets, layouts, at.u, strict=True)
+            jax.vmap(lambda t, r, u: curvature(model, params, t, phi_at(model, r, u, at.b)))(*x)
+            for x in each
         )
         M = system(layouts, at, tuple(j._replace(W=w) for j, w in zip(jets, W, strict=True)))
+    V = _inverses(M)
+    c, v = _determinant_slopes(model, params, data, layouts, at, V, curvature)
+    s, _ = solve(H, c)
+    q = _row_slopes(model, params, data, layouts, at, s, v)
+
+    def surrogate(params: Params) -> Float[Array, ""]:
+        def share(
+            unit: Bucket, V: ArrowInverse, u: Array, su: Array, q: Slopes, W: Array, g: Array
+        ):
+            r = lay_out(model, params, unit, reml)
+            h, phi = leverages(V, r.a, r.level, r.sizes), phi_at(model, r, u, at.b)
+            along = add((qp * p).sum() for qp, p in zip(q[0], phi, strict=True))
+            return along - 0.5 * (h * W).sum() - 0.5 * (g * row_effects(r, su, s.b)).sum()
+
+        parts = zip(data.buckets, V, at.u, s.u, q, W, [j.g for j in jets], strict=True)
+        return add(jax.vmap(share)(*p).sum() for p in parts)
+
+    grad = jax.grad(surrogate)(params)
+    grad = eqx.tree_at(lambda p: p.psi, grad, add(psi.sum(0) for _, psi in q))
+    return _value(model, data, at, jets, M), grad, at, results
+
+
+def _value(
+    model: Model, data: Data, at: Point, jets: tuple[Jet, ...], M: System
+) -> Float[Array, ""]:
+    """-f(u^) - 1/2 log|M|, and the open border's share."""
     value = 0.5 * at.b.size * LOG_2PI - 0.5 * M.logdet_open
     for bucket, u, j, ld in zip(data.buckets, at.u, jets, M.logdet_units, strict=True):
         value = value + jax.vmap(lambda t: base_measure(model, t))(bucket).sum()
         value = value + j.loglik.sum() - 0.5 * (u**2).sum() - 0.5 * ld.sum()
-    inverse_K = backward(M.K, jnp.eye(at.b.size, dtype=at.b.dtype))
-    V_oo = inverse_K @ inverse_K.T
-    V = tuple(jax.vmap(lambda f: selected_inverse(f, V_oo))(f) for f in M.factors)
+    return value
 
-    def pull(unit: Bucket, r: Rows, V, u):
-        """(phi, c of the unit, v in all predictors and psi)."""
+
+def _inverses(M: System) -> tuple[ArrowInverse, ...]:
+    """M^-1 on its own pattern, unit by unit."""
+    inverse_K = backward(M.K, jnp.eye(len(M.K), dtype=M.K.dtype))
+    V_oo = inverse_K @ inverse_K.T
+    return tuple(jax.vmap(lambda f: selected_inverse(f, V_oo))(f) for f in M.factors)
+
+
+def _determinant_slopes(
+    model: Model,
+    params: Params,
+    data: Data,
+    layouts: tuple[Rows, ...],
+    at: Point,
+    V: tuple[ArrowInverse, ...],
+    curvature: Curvature,
+) -> tuple[Point, list[Slopes]]:
+    """(c, v of the rows)."""
+
+    def unit_slopes(unit: Bucket, r: Rows, V: ArrowInverse, u: Array) -> Any:
         h, phi = leverages(V, r.a, r.level, r.sizes), phi_at(model, r, u, at.b)
 
         def spread(phi: tuple[Array, ...], psi: Array) -> Array:
-            return (h * W_of(model, eqx.tree_at(lambda p: p.psi, params, psi), unit, phi)).sum()
+            return (h * curvature(model, _with_psi(params, psi), unit, phi)).sum()
 
-        v, v_psi = jax.grad(spread, (0, 1))(phi, params.psi)
-        lead, border = scores(r.a, r.level, r.sizes, jnp.stack([v[p] for p in model.active], 1))
-        return phi, (lead.ravel(), border), (v, v_psi)
+        v = jax.grad(spread, (0, 1))(phi, params.psi)
+        active = jnp.stack([v[0][p] for p in model.active], 1)
+        return scores(r.a, r.level, r.sizes, active), v
 
-    pulled, c_u, c_b = [], [], jnp.zeros_like(at.b)
+    c_u, c_b, found = [], jnp.zeros_like(at.b), []
     for bucket, r, Vb, u in zip(data.buckets, layouts, V, at.u, strict=True):
-        phi, (lead, border), v = jax.vmap(pull)(bucket, r, Vb, u)
+        (lead, border), v = jax.vmap(unit_slopes)(bucket, r, Vb, u)
         closed = border.shape[1] - at.b.size
-        c_u.append(jnp.concatenate([lead, border[:, :closed]], 1))
+        c_u.append(jnp.concatenate([lead.reshape(len(lead), -1), border[:, :closed]], 1))
         c_b = c_b + border[:, closed:].sum(0)
-        pulled.append((phi, v))
-    shift, _ = solve(s, Point(tuple(c_u), c_b))
+        found.append(v)
+    return Point(tuple(c_u), c_b), found
 
-    def row_slopes(unit: Bucket, r: Rows, phi, v, su):
-        """q of the rows, and the derivative in psi."""
-        moved = row_effects(r, su, shift.b)
+
+def _row_slopes(
+    model: Model,
+    params: Params,
+    data: Data,
+    layouts: tuple[Rows, ...],
+    at: Point,
+    s: Point,
+    v: list[Slopes],
+) -> list[Slopes]:
+    """q of the rows."""
+
+    def unit_slopes(unit: Bucket, r: Rows, u: Array, su: Array, v: Slopes) -> Slopes:
+        moved = row_effects(r, su, s.b)
 
         def density(phi: tuple[Array, ...], psi: Array) -> Array:
-            l, g = row_score(model, eqx.tree_at(lambda p: p.psi, params, psi), unit, phi)
+            l, g = row_score(model, _with_psi(params, psi), unit, phi)
             return l.sum() - 0.5 * (g * moved).sum()
 
-        d = jax.grad(density, (0, 1))(phi, params.psi)
+        d = jax.grad(density, (0, 1))(phi_at(model, r, u, at.b), params.psi)
         return jax.tree.map(lambda d, v: d - 0.5 * v, d, v)
 
-    q = [
-        jax.vmap(row_slopes)(bucket, r, phi, v, su)
-        for bucket, r, (phi, v), su in zip(data.buckets, layouts, pulled, shift.u, strict=True)
-    ]
+    parts = zip(data.buckets, layouts, at.u, s.u, v, strict=True)
+    return [jax.vmap(unit_slopes)(*p) for p in parts]
 
-    def surrogate(params: Params) -> Float[Array, ""]:
-        def unit_share(unit: Bucket, V, u, su, q, W, g):
-            r = lay_out(model, params, unit, reml)
-            h, phi = leverages(V, r.a, r.level, r.sizes), phi_at(model, r, u, at.b)
-            along = add((qp * p).sum() for qp, p in zip(q, phi, strict=True))
-            return along - 0.5 * (h * W).sum() - 0.5 * (g * row_effects(r, su, shift.b)).sum()
 
-        parts = zip(
-            data.buckets, V, at.u, shift.u, [q for q, _ in q], W, [j.g for j in jets], strict=True
-        )
-        return add(jax.vmap(unit_share)(*p).sum() for p in parts)
-
-    grad = jax.grad(surrogate)(params)
-    grad = eqx.tree_at(lambda p: p.psi, grad, add(psi.sum(0) for _, psi in q))
-    return value, grad, at, results
+def _with_psi(params: Params, psi: Float[Array, "S"]) -> Params:
+    return eqx.tree_at(lambda p: p.psi, params, psi)

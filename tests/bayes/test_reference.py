@@ -186,7 +186,7 @@ def test_eight_schools_by_quadrature():
         assert abs(fit.table.loc[name, "mean"] - mean) < 4 * fit.table.loc[name, "mcse_mean"]
 
 
-def test_a_nonlinear_model():
+def test_a_nonlinear_model(tmp_path):
     orange = gj.datasets.load("Orange")
     fit = SAMPLE_WELL["Orange"]()
     assert list(fit.posterior["coef"].values) == ["Asym", "xmid", "scal"]
@@ -200,3 +200,6 @@ def test_a_nonlinear_model():
     ll = stats.norm.logpdf(orange["circumference"].to_numpy(), mean, sd)
     np.testing.assert_allclose(fit.log_likelihood.reshape(4000, -1), ll, rtol=1e-8)
     assert fit.posterior_predictive(orange.head(4)).shape == (4000, 4)
+    fit.save(tmp_path / "orange.nc")
+    found = gj.load(tmp_path / "orange.nc")
+    np.testing.assert_array_equal(found.predict(orange.head(4)), fit.predict(orange.head(4)))

@@ -109,6 +109,18 @@ def test_a_dose_acts_from_its_line_on():
     np.testing.assert_allclose(got, [4 / np.e, 4 / np.e + 2], rtol=1e-14)
 
 
+def test_subjects_of_an_event_table_may_be_mixed():
+    """Lines of others in between make no difference."""
+    order = [5, 0, 6, 1, 2, 7, 3, 4]
+    table = [np.array(column)[order] for column in (TIME, AMOUNT, SUBJECT)]
+    rows, times, amounts = curves.dose_history(*table)
+    expected, *history = curves.dose_history(*map(np.array, (TIME, AMOUNT, SUBJECT)))
+    back = np.argsort(np.array(order)[rows])
+    np.testing.assert_array_equal(np.array(order)[rows][back], expected)
+    np.testing.assert_array_equal(times[back], history[0])
+    np.testing.assert_array_equal(amounts[back], history[1])
+
+
 @pytest.mark.parametrize(
     "time, amount, message",
     [

@@ -118,16 +118,10 @@ def test_a_missed_integral_is_measured(joint_fit):
     assert (table.missed.abs() < 0.1).all()
 
 
-def test_what_does_not_apply_is_refused_with_a_reason(orange_fit, orange, tmp_path):
+def test_what_does_not_apply_is_refused_with_a_reason(orange):
     def fit(**how):
         return gj.nlmm(LOGISTIC, orange, random="Asym ~ 1 | Tree", **how)
 
-    with pytest.raises(gj.NotSupportedError, match=r"marginal mean .* effects='conditional'"):
-        orange_fit.predict(effects="marginal")
-    with pytest.raises(gj.NotSupportedError, match="population average"):
-        orange_fit.marginal_params()
-    with pytest.raises(gj.NotSupportedError, match="cannot be saved yet"):
-        orange_fit.save(tmp_path / "fit.npz")
     with pytest.raises(gj.NotSupportedError, match="PQL is for a linear predictor"):
         fit(method="pql")
     with pytest.raises(gj.NotSupportedError, match="not linear: use reml=False"):

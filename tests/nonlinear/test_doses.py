@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.reference import table
+from matplotlib import pyplot
 
 import glmmjax as gj
+from glmmjax.infer import _archive
 
 BOLUS = "conc ~ pk1_bolus(time, doses(time, dose, Subject), lCl, lV)"
 RANDOM = "diag(lCl + lV ~ 1 | Subject)"
@@ -94,3 +96,39 @@ def test_the_order_of_lines_matters_only_at_one_time():
     np.testing.assert_array_equal(arrays[1], [[0.0], [0.0], [2.0]])
     turned = gj.curves.doses_so_far(*(table[c][::-1].to_numpy() for c in ("t", "d", "id")))
     np.testing.assert_array_equal(turned[1], [[2.0], [0.0], [2.0]])
+
+
+def test_a_file_keeps_the_doses(fit, phenobarb, tmp_path):
+    fit.save(tmp_path / "fit.npz")
+    again = gj.load(tmp_path / "fit.npz")
+    assert str(again.summary()) == str(fit.summary())
+    for effects in ("conditional", "fixed", "marginal"):
+        a, b = (f.predict(phenobarb[:40], effects=effects) for f in (again, fit))
+        np.testing.assert_array_equal(a, b)
+    header, arrays = _archive.read_archive(tmp_path / "fit.npz")
+    for spoil in (lambda v: v[:, :-1].ravel(), lambda v: v[1:], lambda v: v[:, 0]):
+        _archive.write_archive(
+            tmp_path / "bad.npz", header, arrays | {"covariate.1": spoil(arrays["covariate.1"])}
+        )
+        with pytest.raises(gj.DataError, match=r"covariate\.1|shapes"):
+            gj.load(tmp_path / "bad.npz")
+
+
+def test_lines_of_a_plot_see_every_dose(fit, phenobarb):
+    """Also those between two observations."""
+    [ax] = gj.plot.curves(fit, levels=[1], points=23)
+    lines = {line.get_label(): line.get_data() for line in ax.get_lines()}
+    one = phenobarb[phenobarb.Subject == 1]
+    cl, v = np.exp(fit.params)
+    given = one[one.dose.notna()]
+    time, found = lines["fixed"]
+    expected = [
+        sum(d / v * np.exp(-cl / v * (t - s)) for s, d in zip(given.time, given.dose, strict=True)
+            if s <= t)
+        for t in time
+    ]  # fmt: skip
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert (np.diff(found) > 0).sum() > 5
+    with pytest.raises(gj.DataError, match="leave data= out"):
+        gj.plot.curves(fit, data=phenobarb)
+    pyplot.close(ax.figure)

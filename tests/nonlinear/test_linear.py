@@ -45,6 +45,8 @@ def test_predictions_and_their_intervals(pair, counts):
         {"effects": "conditional"},
         {"effects": "fixed", "kind": "link"},
         {"newdata": new, "new_levels": "population"},
+        {"effects": "marginal"},
+        {"newdata": new[["t", "g"]], "effects": "marginal", "kind": "link"},
     ):
         a, b = (fit.predict(interval=0.9, **how) for fit in pair)
         assert list(a.columns) == list(b.columns)

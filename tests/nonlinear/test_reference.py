@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from helpers.compiling import quick_compilation
 from helpers.marks import slow
+from helpers.reference import table
+from matplotlib import pyplot
 
 import glmmjax as gj
 from glmmjax.model import Params
@@ -89,6 +91,54 @@ def test_theoph_by_quadrature(theoph):
     """Own R code: adaptive quadrature with nine nodes, -177.7405."""
     fit = gj.nlmm(KINETIC, theoph, random="diag(lKa + lCl ~ 1 | Subject)", method="agq", nodes=9)
     assert fit.loglik == pytest.approx(-177.740497, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::glmmjax.SingularFitWarning")
+def test_indometh_by_laplace():
+    """Own R code, Laplace with the true Hessian; the sd of lrc1 is zero there, as it is here."""
+    fit = gj.nlmm("conc ~ SSbiexp(time, A1, lrc1, A2, lrc2)", table("Indometh"),
+                  random="diag(A1 + lrc1 + A2 ~ 1 | Subject)")  # fmt: skip
+    assert fit.loglik == pytest.approx(56.1147514538, abs=1e-5)
+    expected = [2.7736223066341, 1.03432854402188, 0.78653106661381, -0.869343898630229]
+    np.testing.assert_allclose(fit.params, expected, rtol=1e-4)
+    sds = [0.577436394926756, 0.0, 0.209127903231034, 0.0821036957839075]
+    np.testing.assert_allclose(fit.varcorr.sdcor, sds, rtol=1e-4, atol=1e-12)
+    assert fit.is_singular
+    assert fit.diagnostics.boundary == ("sd:Subject:lrc1",)
+    se = [0.275588331395081, 0.127742047609771, 0.172349518351902, 0.168349612825316]
+    np.testing.assert_allclose(fit.bse, se, rtol=1e-3)  # R's Hessian is by differences
+
+
+def test_loblolly_is_the_exact_maximum():
+    """Own R code: Asym alone varies and enters linearly, so the likelihood is a Gaussian one."""
+    fit = gj.nlmm("height ~ SSasymp(age, Asym, R0, lrc)", table("Loblolly"),
+                  random="Asym ~ 1 | Seed")  # fmt: skip
+    assert fit.loglik == pytest.approx(-114.696798935545, abs=1e-8)
+    expected = [102.119631058199, -8.54941517139942, -3.24397057154149]
+    np.testing.assert_allclose(fit.params, expected, rtol=1e-7)
+    np.testing.assert_allclose(fit.varcorr.sdcor, [3.67586192992389, 0.718393706975916], rtol=1e-7)
+    se = [2.45232915404553, 0.310620541183059, 0.0338346588213521]
+    np.testing.assert_allclose(fit.bse, se, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_theoph_by_saem_and_by_importance_sampling(theoph):
+    """Two ways to one maximum, with errors that each states itself."""
+    random = "diag(lKa + lCl ~ 1 | Subject)"
+    best = gj.nlmm(KINETIC, theoph, random=random, method=gj.Importance(4096))
+    fit = gj.nlmm(KINETIC, theoph, random=random, method="saem")
+    assert (fit.converged, fit.diagnostics.verdict) == (True, "ok")
+    np.testing.assert_allclose(fit.params, best.params, rtol=0.02)
+    np.testing.assert_allclose(fit.varcorr.sdcor, best.varcorr.sdcor, rtol=0.02)
+    assert (np.abs(fit.params - best.params) < 4 * fit.mcse).all()
+    assert abs(fit.loglik - best.loglik) < 4 * np.hypot(fit.loglik_se, best.loglik_se)
+    np.testing.assert_allclose(fit.bse, best.bse, rtol=0.05)
+    axes = gj.plot.trace(fit)
+    last = {ax.get_title(): ax.get_lines()[0].get_ydata()[-1] for ax in axes}
+    assert list(last)[:3] == list(fit.params.index)
+    for name in fit.params.index:  # what is drawn ends where the fit does
+        assert abs(last[name] - fit.params[name]) < 10 * fit.mcse[name]
+    pyplot.close(axes[0].figure)
 
 
 @pytest.mark.parametrize("how", ["expression", slow("function")])

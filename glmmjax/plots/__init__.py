@@ -1,0 +1,4 @@
+"""Pictures of fits, `gj.plot`: matplotlib is imported when one is drawn, and not before."""
+
+from ._curves import curves as curves
+from ._trace import trace as trace
