@@ -261,7 +261,7 @@ def _add(phi: list[np.ndarray], group: Any, effect: np.ndarray) -> None:
 
 def _family_phi(fit: "PosteriorFit", rows: PredictionRows, phi: list[np.ndarray]) -> Phi:
     """The family's own predictors: a curve's value takes the place of its parameters."""
-    curve, k = fit.model.curve, fit.model.mean_predictors
+    curve, k = fit.design.curve, fit.model.mean_predictors
     if curve is None:
         return tuple(phi)
     draws, n = phi[0].shape
