@@ -32,6 +32,22 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("glmmjax")
 
 
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 30_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _memory_maps():
+    """Let go of compiled programs before there are too many.
+
+    Each takes some memory maps, of which Linux gives a process 65,530 by default; beyond them XLA's
+    compiler dies. Programs that are wanted again come back from the cache on disk.
+    """
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def rng(request):
     """A NumPy generator seeded by the test's own name, so that the order of tests is no matter."""

@@ -281,7 +281,7 @@ def test_errors_and_traces_of_fits():
     assert exact.mcse is None and exact.trace is None
     assert fit.mcse is not None and list(fit.mcse.index) == list(fit.params.index)
     assert fit.trace is not None and fit.trace.shape == (500, 7)
-    assert np.isnan(fit.trace["loglik"]).all() and (fit.trace["draws"] == 16).all()
+    assert np.isnan(fit.trace["loglik"]).all() and (fit.trace["draws"] == 40).all()
     assert "Monte Carlo error: log-likelihood" in str(fit.summary())
     assert "Monte Carlo" not in str(exact.summary())
 
