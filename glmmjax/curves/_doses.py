@@ -19,7 +19,7 @@ def dose_history(
         observed = table.iloc[rows]     # one row for each row of dose_times and dose_amounts
 
     `rows` (n,) are the positions of the observations, in the table's order; the arrays are those of
-    `doses_so_far` there. In a formula `doses(time, amount, subject)` does all this.
+    `doses_so_far` there. In a formula `doses(time, amount, subject)` reads the table itself.
 
     Lines may come in any order. Time must not start again within a subject: the doses of one period
     would count in the next; give every period a subject of its own.

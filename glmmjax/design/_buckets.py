@@ -138,10 +138,10 @@ def _one_trajectory(curve: AbstractCurve, covariates, parts, unit: np.ndarray) -
 
 
 def _chain(series, index: np.ndarray) -> tuple[np.ndarray, ...] | None:
-    """(slot in its unit of the row before each row, time between them, is that an odd number).
+    """(slot in its unit of the row before each row, time between them, is that an odd number, d).
 
     A first row is before itself. Padding counts as first. Numbers of steps have a parity only if
-    all are whole.
+    all are whole. Times between rows are divided by their smallest, d.
     """
     if series is None:
         return None
@@ -150,7 +150,9 @@ def _chain(series, index: np.ndarray) -> tuple[np.ndarray, ...] | None:
     before = np.where(index >= 0, slot[series.before[index]], own)
     whole = bool((series.gap == np.floor(series.gap)).all())
     gap = np.where(index >= 0, series.gap[index], 0.0)
-    return before.astype(np.int32), gap, whole & (gap % 2 == 1)
+    shortest = float(series.gap[series.gap > 0].min())
+    odd = whole & (gap % 2 == 1)
+    return before.astype(np.int32), gap / shortest, odd, np.full(len(index), shortest)
 
 
 @dataclass(frozen=True)

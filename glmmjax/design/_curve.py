@@ -26,7 +26,7 @@ from ._checks import check_terms, suspicious_levels
 from ._correlation import order_notes, parse_correlation, read_series
 from ._evaluate import Evaluator
 from ._frame import Frame
-from ._inputs import evaluate_inputs, input_columns, observations, read_inputs
+from ._inputs import dose_notes, evaluate_inputs, input_columns, observations, read_inputs
 from ._levels import group_levels
 from ._make import argument_text, keep_columns, rank_notes, read_rows, read_weight
 from ._matrix import build_matrix
@@ -109,6 +109,7 @@ def make_curve_design(
     kept = [independent_columns(p.X) for p in predictors]
     all_notes = (*notes, *dropped, *outcome.notes, *evaluator.notes, *rank_notes(predictors, kept))
     all_notes += tuple(suspicious_levels(state, terms, columns, parts))
+    all_notes += dose_notes(inputs, columns, evaluator.rows, outcome.y)
     if chain is not None and chain.time is None:
         all_notes += order_notes(len(evaluator.rows), columns.frame.n)
     case_weight = read_weight(weight, evaluator)

@@ -87,6 +87,31 @@ def observations(
     return rows
 
 
+def dose_notes(
+    inputs: Iterable[Input], columns: Columns, rows: Int[np.ndarray, "n"], y: np.ndarray
+) -> tuple[str, ...]:
+    """What is odd about the doses of the rows that are fitted, whose responses are y."""
+    notes = []
+    for doses in (x for x in inputs if isinstance(x, Doses)):
+        amount, column = doses.numbers(doses.amount, columns), columns(doses.subject.columns[0])
+        labels = (
+            np.array(column.levels, object)[column.codes]
+            if isinstance(column, Category)
+            else column.values
+        )
+        dosed = set(labels[amount > 0].tolist())
+        if none := [s for s in dict.fromkeys(labels[rows].tolist()) if s not in dosed]:
+            shown = ", ".join(map(str, none[:5])) + (", ..." if len(none) > 5 else "")
+            notes.append(f"doses(): {doses.subject.text} {shown} had no dose at any time")
+        both = amount[rows] > 0
+        if both.any() and not y[both].any():
+            notes.append(
+                f"doses(): {int(both.sum())} lines of doses have a response, 0, and are fitted as "
+                "observations; where that only stands for no observation, make it missing"
+            )
+    return tuple(notes)
+
+
 def evaluate_inputs(
     inputs: Sequence[Input], columns: Columns, evaluator: Evaluator
 ) -> tuple[np.ndarray, ...]:

@@ -23,13 +23,12 @@ from ._coordinates import Start, find_start, stack
 from ._gaussian import Crossed, fit_crossed
 from ._iterate import SETTLED, Ends, Scale, iteration, product_structure
 from ._joint import joint_covariance
-from ._residual import is_correlated, num_spread, spread_units
+from ._residual import first_rho, is_correlated, num_spread, rho_of, spread_units
 from ._working_fit import log_power
 from ._working_model import Place, mean_columns, working_model
 
 ROUNDS = 5
 TRIPS = 200  # of one round
-RHO = 0.2  # atanh of the correlation at the start; at 0 even gaps say nothing
 RHO_UNIT = 0.5  # a change of it that matters
 STILL = 1e-8  # of theta, in units of its effect: the search has not moved it
 
@@ -125,8 +124,8 @@ class _Search:
         self.power = log_power(model)
         own = math.exp(beta[self.P] * self.power) if self.power else 1.0
         u = origin(model, first, data, False).u if start.mode is None else start.mode.u
-        rho = np.full(int(is_correlated(data)), RHO)
-        self.signed = any(np.asarray(b.series[2]).any() for b in data.buckets if rho.size)
+        rho = first_rho(data) if is_correlated(data) else np.zeros(0)
+        self.data = data
         r = np.r_[rho, beta[self.P + 1 :]]
         shift, unit = spread_units(model, data, Place(beta[: self.P], theta, u, r))
         self.sigma = how.given_scale or own * math.exp(shift)
@@ -178,7 +177,8 @@ class _Search:
         cov = joint_covariance(found, ends, self.scale, free) if r.size else found.cov
         details = {"df": np.array(float(P + T + free + r.size))}
         if r.size > own:
-            details["rho"] = np.tanh(r[0] if self.signed else abs(r[0]))
+            details["rho"] = np.array(rho_of(self.data, float(r[0])))
+            details["rho_shortest"] = np.tanh(r[0])
         log_sigma = x[P] - float(ends.shift)
         if not self.power:
             se = math.exp(log_sigma) * math.sqrt(cov[P, P]) if free else math.nan

@@ -100,14 +100,30 @@ def spread_units(model: Model, data: Data, at: Place) -> tuple[float, Float[np.n
     return float(shift), np.where(rms > 0, 0.5 / np.where(rms > 0, rms, 1.0), 1.0)
 
 
-def chain(series: tuple[Array, Array, Bool[Array, "u n"]], r: Float[Array, "R"]) -> Chain:
+def first_rho(data: Data) -> Float[np.ndarray, "1"]:
+    """A start for `Place.r[0]`: rows a median time apart correlate by 0.2."""
+    gaps = np.concatenate([np.ravel(b.series[1]) for b in data.buckets])
+    return np.arctanh(0.2 ** (1.0 / np.median(gaps[gaps > 0], keepdims=True)))
+
+
+def rho_of(data: Data, r: float) -> float:
+    """The correlation at a distance of one unit of time; its sign counts where gaps can be odd."""
+    *_, shortest = data.buckets[0].series
+    signed = any(np.asarray(b.series[2]).any() for b in data.buckets)
+    size = np.tanh(abs(r)) ** (1.0 / float(np.asarray(shortest)[0]))
+    return -size if signed and r < 0 else size
+
+
+def chain(series: tuple[Array, Array, Bool[Array, "u n"], Array], r: Float[Array, "R"]) -> Chain:
     """Continuous-time AR(1).
 
     With the row before t a time d earlier, (e_t - rho^d e_before) / (1 - rho^2d)^1/2 are
-    independent (first rows stand as they are).
+    independent (first rows stand as they are). Here rho is the correlation at the shortest
+    distance d there is, tanh r, and distances count in such steps. So no power is below 1, whose
+    slope is infinite at 0, and the unit of time makes no difference to the search.
     """
     rho = jnp.tanh(r[0])
-    before, gap, odd = series
+    before, gap, odd, _ = series
     first = before == jnp.arange(before.shape[-1])[None]
     gap = jnp.where(first, 1.0, gap)
     size = jnp.abs(rho)

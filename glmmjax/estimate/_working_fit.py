@@ -51,7 +51,7 @@ def working_fit(model: Model, data: Data, found: Estimate) -> tuple[Model, Data,
     leaves, structure = jax.tree.flatten(data)
     P, power = mean_columns(model), log_power(model)
     beta, theta = np.asarray(found.params.beta), np.asarray(found.params.theta)
-    rho = np.arctanh(np.atleast_1d(found.details.get("rho", np.zeros(0))))
+    rho = np.arctanh(np.atleast_1d(found.details.get("rho_shortest", np.zeros(0))))
     at = Place(beta[:P], theta, tuple(map(jnp.asarray, found.mode.u)), np.r_[rho, beta[P + 1 :]])
     work, shift = _linearised(model, structure)(tuple(leaves), at)
     log_sigma = power * beta[P] if power else math.log(float(found.details["scale"]))

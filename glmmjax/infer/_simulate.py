@@ -48,19 +48,24 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
 
 
 class _Series:
-    """Residuals as series: e_t = c e_before + (1 - c^2)^1/2 z_t, c = rho^d at a distance d."""
+    """Residuals as series: e_t = c e_before + (1 - c^2)^1/2 z_t, c = rho^d at a distance d.
+
+    Distances are counted in the shortest, as in the fit.
+    """
 
     def __init__(self, fit: "Fit", series: Series):
-        rho, gap = float(fit.estimate.details["rho"]), series.gap
+        details, gap = fit.estimate.details, series.gap
+        size, steps = abs(float(details["rho_shortest"])), gap / gap[gap > 0].min()
         order = np.lexsort((series.time, series.codes))
         begins = np.r_[True, np.diff(series.codes[order]) != 0]
         position = np.arange(len(order)) - np.maximum.accumulate(
             np.where(begins, np.arange(len(order)), 0)
         )
         self.waves = [order[position == k] for k in range(1, position.max() + 1)]
-        sign, first = np.where(gap % 2 == 1, np.sign(rho), 1.0), np.zeros(len(order), bool)
+        sign = np.where(gap % 2 == 1, -1.0 if float(details["rho"]) < 0 else 1.0, 1.0)
+        first = np.zeros(len(order), bool)
         first[order[begins]] = True
-        self.c = np.where(first, 0.0, sign * np.abs(rho) ** np.where(first, 1.0, gap))
+        self.c = np.where(first, 0.0, sign * size ** np.where(first, 1.0, steps))
         self.before, self.family = series.before, fit.family
 
     def draw(self, phi: tuple[np.ndarray, ...], rng: np.random.Generator) -> np.ndarray:

@@ -31,6 +31,7 @@ SCHEMA, VERSION = "glmmjax fit", 4
 SETTINGS = ("formula", "weights_kind", "ziformula", "dispformula")
 SCALARS = ("loglik", "converged", "status", "gradient", "min_eigenvalue", "result",
            "evaluations", "iterations", "loglik_se", "loglik_note")  # fmt: skip
+FINITE = ("df", "scale", "rho", "rho_shortest")
 DETAIL = "detail."  # before the name of an array that one estimator alone has
 
 
@@ -181,18 +182,19 @@ def _read_details(arrays: dict[str, np.ndarray], size: int) -> dict[str, np.ndar
     found = {k.removeprefix(DETAIL): v for k, v in arrays.items() if k.startswith(DETAIL)}
     steps = len(found["trace"]) if "trace" in found and found["trace"].ndim else 0
     shapes: dict[str, tuple[int, ...]] = {
-        **dict.fromkeys(("df", "scale", "scale_se", "rho", "ess"), ()),
+        **dict.fromkeys(("df", "scale", "scale_se", "rho", "rho_shortest", "ess"), ()),
         "mcse": (size,),
         "trace": (steps, size),
         "trace_loglik": (steps,),
     }
     for name, value in found.items():
         if name in shapes:
-            check_shape(arrays, DETAIL + name, shapes[name], finite=name in ("df", "scale", "rho"))
+            check_shape(arrays, DETAIL + name, shapes[name], finite=name in FINITE)
         elif value.ndim > 1:
             raise DataError(f"{name!r} has a wrong shape")
-    if not abs(float(found.get("rho", 0.0))) < 1.0:
-        raise DataError("'rho' is no correlation")
+    for name in ("rho", "rho_shortest"):
+        if not abs(float(found.get(name, 0.0))) < 1.0:
+            raise DataError(f"{name!r} is no correlation")
     return found
 
 

@@ -5,7 +5,8 @@ accepts when f does not rise. A rejected or indefinite step multiplies the ridge
 1944); an accepted one divides it by ten, and below 0.1 it becomes 0, so that convergence ends
 quadratically. The search stops when the decrement d'Hd of an undamped step is below `tol`, and
 that last step is still taken: the error left is then of order `tol`, which the chord derivative
-needs because it enters derivatives linearly.
+needs because it enters derivatives linearly. Such a step changes f by less than `tol`; what f seems
+to rise by is rounding, of large terms that cancel in it, and no reason to reject the step.
 
 The candidate is evaluated at the *top* of the body, so the program holds one copy of the
 evaluation. Under `vmap` the loop runs until every lane is done and finished lanes are frozen.
@@ -69,9 +70,11 @@ def newton(
 
     def body(s: _State) -> _State:
         f, aux = evaluate(s.trial)
-        slack = jnp.where(jnp.isfinite(s.f), 64 * eps * (1 + jnp.abs(s.f)), 0.0)
+        near = (s.ridge == 0) & (s.decrement < tol)
+        slack = jnp.where(near, 10 * tol, 64 * eps) * (1 + jnp.abs(s.f))
+        slack = jnp.where(jnp.isfinite(s.f), slack, 0.0)
         accept = jnp.isfinite(f) & (f <= s.f + slack) & jnp.isfinite(s.decrement)
-        last = accept & (s.ridge == 0) & (s.decrement < tol)
+        last = accept & near
         x, f, aux = _where(accept, (s.trial, f, aux), (s.x, s.f, s.aux))
         lower = jnp.where(s.ridge > 0.1, s.ridge / 10, 0.0)
         higher = jnp.where(s.ridge == 0, 0.1, s.ridge * 10)

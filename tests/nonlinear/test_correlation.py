@@ -64,6 +64,27 @@ def test_continuous_time():
     assert fit.corr_params["rho"] == pytest.approx(9.84669777290572e-06, rel=2e-5)
 
 
+def test_the_unit_of_time_makes_no_difference():
+    d = growth()
+    formula, how = "y ~ SSlogis(t, A, m, s)", {"random": "A ~ 1 | g", "method": "linearize"}
+    fit = gj.nlmm(formula, d, correlation="ar1(t | g)", **how)
+    for unit in (0.01, 150.0):
+        d = d | {"u": unit * d["t"]}
+        again = gj.nlmm(formula, d, correlation="ar1(u | g)", **how)
+        assert again.loglik == pytest.approx(fit.loglik, abs=1e-8)
+        assert again.corr_params["rho"] ** unit == pytest.approx(fit.corr_params["rho"], rel=1e-6)
+        assert worst(again.simulate(1, seed=3)[0], fit.simulate(1, seed=3)[0]) < 1e-5
+
+
+def test_a_correlation_near_zero_with_distances_below_one():
+    """nlme 3.1-162: corCAR1(form = ~ Time | Subject) ends at -177.0165."""
+    fit = gj.nlmm("conc ~ SSfol(Dose, Time, lKe, lKa, lCl)", gj.datasets.load("Theoph"),
+                  random="diag(lKa + lCl ~ 1 | Subject)", method="linearize",
+                  correlation="ar1(Time | Subject)")  # fmt: skip
+    assert fit.diagnostics.verdict == "ok"
+    assert fit.loglik == pytest.approx(-177.0165, abs=1e-4)
+
+
 # ---- gaps in time and a variance function, against dense algebra -----------------------------
 
 

@@ -132,3 +132,15 @@ def test_lines_of_a_plot_see_every_dose(fit, phenobarb):
     with pytest.raises(gj.DataError, match="leave data= out"):
         gj.plot.curves(fit, data=phenobarb)
     pyplot.close(ax.figure)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d[(d.Subject != 3) | d.dose.isna()], "Subject 3 had no dose"),
+        (lambda d: d.assign(conc=d.conc.fillna(0.0)), "589 lines of doses have a response, 0"),
+    ],
+)
+def test_doses_that_look_wrong_are_named(phenobarb, change, said):
+    with pytest.warns(gj.DataWarning, match=said):
+        gj.nlmm(BOLUS, change(phenobarb), random=RANDOM, method="linearize")

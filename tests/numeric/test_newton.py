@@ -88,6 +88,21 @@ def test_a_start_that_is_not_finite_is_told_and_left_alone():
     assert out.steps[0] < 5
 
 
+def test_rounding_of_f_does_not_keep_a_search_from_its_end():
+    """At a decrement below TOL f may seem to rise: where large terms cancel it is not smooth."""
+
+    def direction(x, aux, ridge):
+        return -x / (1 + ridge), x @ x / (1 + ridge)
+
+    def evaluate(x):
+        return 0.5 * x @ x + 1e-11 * jnp.cos(1e9 * x[0]), x
+
+    x0 = np.array([1e-6])
+    assert evaluate(0 * x0)[0] > evaluate(x0)[0] + 1e-12
+    out = jax.jit(lambda x: newton(evaluate, direction, x, tol=TOL))(x0)
+    assert (int(out.result), out.x.tolist()) == (CONVERGED, [0.0])
+
+
 def test_the_step_limit_is_told():
     out = jax.jit(lambda x: minimise(rosenbrock, x, max_steps=3))(np.array([-1.2, 1.0]))
     assert (int(out.result), int(out.steps)) == (MAX_STEPS, 3)
