@@ -23,7 +23,8 @@ To first order the mean is off by I^-1 times the mean of the noise e_k = S_k + I
 that its Monte Carlo covariance is I^-1 V I^-1, with V that of the mean of e_k by batches, which
 allows for the dependence within chains. The log-likelihood is the E step's, at the end. Its score
 S there is what the run has left over: noise that V knows, or a mean that has not settled, which V
-does not. The stated error has V + S S' in the place of V, and so covers both.
+does not. The stated error has V + S S' in the place of V, and so covers both. I is then the E
+step's own, from independent draws; the run's, which is noisier, where few of them count.
 """
 
 import time
@@ -62,6 +63,7 @@ LONGEST = 5.0  # longest step, in coordinates where 1 is about a standard error
 MEMORY = 20  # iterations over which the running means remember during burn-in
 SMALL_STEP = 0.1  # standard errors from the maximum that count as there
 BATCHES = 20  # of the noise, for its variance
+ENOUGH = 0.05  # of the E step's draws that count, for its information to be taken
 
 
 class Gains(NamedTuple):
@@ -290,6 +292,9 @@ class SAEM(AbstractEstimator):
         if not c.finite or np.linalg.eigvalsh(T.T @ I @ T)[0] <= 0:
             c.status = "the information at the end of the run is not positive definite"
             return
+        T_end = T.T @ c.at.observed @ T
+        if float(c.at.ess) >= ENOUGH and np.linalg.eigvalsh(T_end)[0] > 0:
+            I = np.asarray(c.at.observed)
         noise = float(np.trace(np.linalg.solve(I, V + c.at.V)))
         c.at = c.at._replace(observed=I, V=V)  # pyright: ignore
         c.pin(noise)
