@@ -1,10 +1,10 @@
 """Draws of free numbers and spherical effects, as named variables of an xarray DataTree.
 
 Variables of the group `posterior`, each over (chain, draw): `b` (coef), `dispersion`, and for every
-grouping factor g `sd_<g>` (effect_<g>), `cor_<g>` (effect_<g>, other_<g>) where effects correlate,
-and the effects b = Lam u themselves, `r_<g>` (level_<g>, effect_<g>). Dimensions carry the
-factor's name, because two factors have other levels and effects. The group `unconstrained` keeps q,
-from which everything but the effects can be made again.
+grouping factor g `sd_<g>` (effect), `cor_<g>` (effect, other) where effects correlate, and the
+effects b = Lam u themselves, `r_<g>` (level, effect). Where there are several factors, dimensions
+that differ between them carry the factor's name: level_<g>, effect_<g>. The group `unconstrained`
+keeps q, from which everything but the effects can be made again.
 """
 
 from functools import lru_cache
@@ -157,7 +157,9 @@ def _posterior(
         variables["dispersion"] = (over, shaped(found.dispersion))
     own, correlated = effect_names(design, slots), correlated_groups(design, slots)
     for g, group in enumerate(slots.groups):
-        level, effect, other = (f"{d}_{group.name}" for d in ("level", "effect", "other"))
+        level = _dimension("level", group.name, len(slots.groups) == 1)
+        effect, other = (_dimension(d, group.name, own == own[:1] * len(own))
+                         for d in ("effect", "other"))  # fmt: skip
         coords[level] = list(design.terms[group.terms[0]].levels)
         coords[effect] = own[g]
         variables[f"sd_{group.name}"] = ((*over, effect), shaped(found.sd[g]))
@@ -169,6 +171,10 @@ def _posterior(
         r = shaped(np.moveaxis(effects[g], -1, 0))
         variables[f"r_{group.name}"] = ((*over, level, effect), r)
     return xr.Dataset(variables, coords)
+
+
+def _dimension(kind: str, group: str, shared: bool) -> str:
+    return kind if shared else f"{kind}_{group}"
 
 
 def resample(tree: Any, rng: np.random.Generator) -> "xr.DataTree":

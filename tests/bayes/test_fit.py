@@ -30,14 +30,14 @@ def test_variables_dims_and_coords(fit, slopes):
     post = fit.posterior
     assert set(post.data_vars) == {"b", "sd_herd", "r_herd"}
     assert post["b"].dims == ("chain", "draw", "coef")
-    assert post["r_herd"].dims == ("chain", "draw", "level_herd", "effect_herd")
+    assert post["r_herd"].dims == ("chain", "draw", "level", "effect")
     assert post["b"].shape == (2, 150, 4) and post["r_herd"].shape == (2, 150, 15, 1)
     assert list(post["coef"].values) == ["Intercept", "period[T.2]", "period[T.3]", "period[T.4]"]
-    assert list(post["level_herd"].values[:2]) == ["1", "2"]
+    assert list(post["level"].values[:2]) == ["1", "2"]
     assert {"b", "dispersion", "sd_Subject", "cor_Subject", "r_Subject"} == set(
         slopes.posterior.data_vars
     )
-    assert list(slopes.posterior["effect_Subject"].values) == ["Intercept", "Days"]
+    assert list(slopes.posterior["effect"].values) == ["Intercept", "Days"]
     stats_of = {"lp", "energy", "diverging", "n_steps", "acceptance_rate", "step_size"}
     assert set(fit.sample_stats.data_vars) == stats_of
 
@@ -101,7 +101,7 @@ def test_random_effects(slopes):
     r = slopes.ranef()
     assert list(r.columns[:3]) == ["group", "level", "term"] and len(r) == 36
     row = r[(r["level"] == "309") & (r["term"] == "Days")].iloc[0]
-    one = slopes.posterior["r_Subject"].sel(level_Subject="309", effect_Subject="Days")
+    one = slopes.posterior["r_Subject"].sel(level="309", effect="Days")
     np.testing.assert_allclose(row["mean"], one.values.mean(), rtol=1e-12)
 
 
@@ -387,3 +387,13 @@ def test_options_of_predictions(fit):
         fit.predict(effects="marginal")
     with pytest.raises(DataError, match="kind is one of"):
         fit.predict(kind="nothing")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::glmmjax.ConvergenceWarning")  # few draws
+def test_two_factors_have_levels_of_their_own():
+    fit = gj.bayes("diameter ~ 1 + (1 | plate) + (1 | sample)", gj.datasets.load("Penicillin"),
+                   chains=2, draws=50, warmup=50)  # fmt: skip
+    r = fit.posterior["r_plate"]
+    assert r.dims == ("chain", "draw", "level_plate", "effect")
+    assert fit.posterior["r_sample"].sel(level_sample="A", effect="Intercept").shape == (2, 50)

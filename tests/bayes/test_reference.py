@@ -192,7 +192,7 @@ def test_a_nonlinear_model(tmp_path):
     assert list(fit.posterior["coef"].values) == ["Asym", "xmid", "scal"]
     b = fit.posterior["b"].values.reshape(4000, 3)
     r = fit.posterior["r_Tree"].values.reshape(4000, -1)
-    level = [list(fit.posterior["level_Tree"].values).index(str(t)) for t in orange["Tree"]]
+    level = [list(fit.posterior["level"].values).index(str(t)) for t in orange["Tree"]]
     age = orange["age"].to_numpy()
     mean = (b[:, :1] + r[:, level]) / (1 + np.exp((b[:, 1:2] - age) / b[:, 2:3]))
     np.testing.assert_allclose(fit.predict(draws=True), mean, rtol=1e-9)
