@@ -29,6 +29,7 @@ from jaxtyping import Array, Float
 from .._typing import AnyArray
 from ..families import AbstractFamily, Gaussian
 from ..model import Bucket, Data, Model, Params, family_phi, predictor
+from ..numeric import row_slopes
 
 
 class Place(NamedTuple):
@@ -95,10 +96,8 @@ def tangent(
     def eta(b: Bucket, phi: tuple[Array, ...]) -> Array:
         return family_phi(model, b, phi)[0]
 
-    one, zero = jnp.ones_like(phi[0]), jnp.zeros_like(phi[0])
-    value, push = jax.linearize(lambda phi: jax.vmap(eta)(b, phi), phi)
-    k = len(phi)
-    return value, tuple(push(tuple(one if r == p else zero for r in range(k))) for p in range(k))
+    value, slopes = row_slopes(lambda *phi: jax.vmap(eta)(b, phi), phi)
+    return value, tuple(slopes[..., p] for p in range(len(phi)))
 
 
 def linear_rows(
