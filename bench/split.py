@@ -47,8 +47,8 @@ def main(name: str) -> dict[str, Any]:
     from glmmjax import api
     from glmmjax.design import make_design
     from glmmjax.design._buckets import pack
-    from glmmjax.estimate import find_start, stack
-    from glmmjax.estimate._likelihood import MarginalObjective
+    from glmmjax.estimators import find_start, stack
+    from glmmjax.estimators._likelihood import MarginalObjective
     from glmmjax.infer._engine import device_data
     from glmmjax.infer._fit import double_precision
     from glmmjax.infer._methods import resolve_method

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 # Where each public name lives. Loading them lazily keeps `import glmmjax` at the price of JAX.
 _HOME = {
     "AGQ": "integrate", "FOCE": "integrate", "Importance": "integrate", "Laplace": "integrate",
-    "PQL": "estimate", "Linearize": "estimate", "MCEM": "estimate", "SAEM": "estimate",
+    "PQL": "estimators", "Linearize": "estimators", "MCEM": "estimators", "SAEM": "estimators",
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
@@ -68,11 +68,11 @@ if TYPE_CHECKING:
     from .api import glmm as glmm
     from .api import lmm as lmm
     from .bayesian import bayes as bayes
-    from .estimate import MCEM as MCEM
-    from .estimate import PQL as PQL
-    from .estimate import SAEM as SAEM
-    from .estimate import Linearize as Linearize
     from .estimating import gee as gee
+    from .estimators import MCEM as MCEM
+    from .estimators import PQL as PQL
+    from .estimators import SAEM as SAEM
+    from .estimators import Linearize as Linearize
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
     from .infer._compare import compare as compare

@@ -11,7 +11,7 @@ import numpy as np
 from . import families
 from ._errors import DataError, NotSupportedError
 from .design import Design, make_design
-from .estimate import Options, find_start
+from .estimators import Options, find_start
 from .infer import Fit
 from .infer._engine import announce, device_data, fit_design
 from .infer._fit import double_precision, whole_seed

@@ -22,7 +22,7 @@ from .design import Design, make_design
 from .design._blocks import sort_rows
 from .design._correlation import order_notes
 from .design._frame import Frame
-from .estimate._gee import solve
+from .estimators._gee import solve
 from .formula import parse
 from .infer._fit import double_precision
 from .infer._gee import GEEFit, GEESettings

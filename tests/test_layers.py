@@ -12,7 +12,7 @@ PACKAGE = ROOT / "glmmjax"
 LAYERS = {
     6: "__init__ __main__ api nonlinear bayesian estimating cli plots datasets",
     5: "infer batch shard",
-    4: "estimate",
+    4: "estimators",
     3: "integrate",
     2: "model design formula",
     1: "families covariance curves priors",

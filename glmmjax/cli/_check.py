@@ -12,7 +12,7 @@ def describe(args: argparse.Namespace, arguments: dict[str, Any]) -> dict[str, A
     from ..api import _family
     from ..design import make_design
     from ..design._buckets import pack
-    from ..estimate import LinearMixed
+    from ..estimators import LinearMixed
     from ..infer._methods import estimator_for, resolve_method
 
     kept = ("ziformula", "dispformula", "weights", "offset", "trials", "missing", "weights_kind")

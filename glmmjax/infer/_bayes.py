@@ -15,7 +15,7 @@ import numpy as np
 from .._errors import DataError, NotSupportedError
 from ..design import Design
 from ..design._buckets import Slots, pack
-from ..estimate import (
+from ..estimators import (
     NUTS,
     Inputs,
     Space,

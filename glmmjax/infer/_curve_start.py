@@ -13,7 +13,7 @@ from .._errors import DataError
 from ..curves import AbstractCurve
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimate import NoValueError
+from ..estimators import NoValueError
 from ..formula import array_names
 from ..model import Data, Model
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..estimate import curve_slopes
+from ..estimators import curve_slopes
 from ._fit import double_precision
 
 if TYPE_CHECKING:

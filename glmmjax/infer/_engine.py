@@ -24,7 +24,7 @@ from .._errors import (
 )
 from ..design import Design
 from ..design._buckets import pack
-from ..estimate import Options, Start, find_start
+from ..estimators import Options, Start, find_start
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AbstractIntegrator
 from ..model import Data
@@ -93,7 +93,7 @@ def penalise(
     Raises `DataError` for priors that do not fit the model, and `NotSupportedError` for a method
     that is not maximum likelihood by an integrator.
     """
-    from ..estimate import PenalisedLikelihood, Space, find_start
+    from ..estimators import PenalisedLikelihood, Space, find_start
     from ._prior_names import lone_dispersion, name_priors
 
     plain = design.weights_kind == "frequency" and design.series is None and not settings.reml
@@ -117,7 +117,7 @@ def starting_values(design: Design, model: Any, data: Data, start: Any) -> Start
     Raises `DataError` on a name that is not a coefficient or `sd:<group>:<effect>`, and on a
     value that is not one finite number.
     """
-    from ..estimate import stack, unstack
+    from ..estimators import stack, unstack
 
     if not isinstance(start, Mapping):
         raise DataError(f"start= is a dict of values by name, not {type(start).__name__}")
@@ -140,7 +140,7 @@ def starting_values(design: Design, model: Any, data: Data, start: Any) -> Start
 
 def _default_start(design: Design, model: Any, data: Data, given: dict[int, float]) -> Start:
     """Default start; for a curve those at the coefficients given, if there are enough of them."""
-    from ..estimate import NoValueError, find_start, unstack
+    from ..estimators import NoValueError, find_start, unstack
 
     if model.curve is None:
         return find_start(model, data)

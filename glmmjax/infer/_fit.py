@@ -16,7 +16,7 @@ import numpy as np
 from .._errors import DataError
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimate import Estimate, LinearMixed, LinearSeries
+from ..estimators import Estimate, LinearMixed, LinearSeries
 from ..families import AbstractFamily
 from ..model import Data, Model
 

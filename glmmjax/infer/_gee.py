@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..design import Design
-from ..estimate._gee import Equations, Problem, Setting, Solution
+from ..estimators._gee import Equations, Problem, Setting, Solution
 from ..families import AbstractFamily, Cumulative
 from ._gee_times import Structure
 

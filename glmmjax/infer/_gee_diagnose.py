@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..estimate import _gee as numerics
-from ..estimate._working import AutoRegressive, Exchangeable
+from ..estimators import _gee as numerics
+from ..estimators._working import AutoRegressive, Exchangeable
 from ..families import Cumulative
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError, NotSupportedError
-from ..estimate._gee import Solution, programs, solve
-from ..estimate._working import AutoRegressive, Independence, Table
+from ..estimators._gee import Solution, programs, solve
+from ..estimators._working import AutoRegressive, Independence, Table
 from ..families import Cumulative
 from ._fit import double_precision
 from ._gee_setup import response

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from .._errors import DataError
 from ..design import Design
 from ..design._blocks import Blocks, block_rows
-from ..estimate._gee import Equations, Problem, Setting
-from ..estimate._standardised import Observed
-from ..estimate._working import Exchangeable, Place, Shared
+from ..estimators._gee import Equations, Problem, Setting
+from ..estimators._standardised import Observed
+from ..estimators._working import Exchangeable, Place, Shared
 from ..families import AbstractFamily, Cumulative
 from ._gee_times import Structure
 from ._rowwise import rowwise

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from .._errors import DataError, NotSupportedError
 from ..design._buckets import round_size
 from ..design._levels import Levels
-from ..estimate._working import (
+from ..estimators._working import (
     AbstractWorking,
     AutoRegressive,
     Exchangeable,

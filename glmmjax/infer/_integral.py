@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import NotSupportedError
-from ..estimate import Assessment, assess
+from ..estimators import Assessment, assess
 from ..integrate import Importance
 from ..numeric import THRESHOLD
 from ._fit import double_precision, whole_seed

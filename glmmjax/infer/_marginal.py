@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import NotSupportedError
-from ..estimate import stack, unstack
+from ..estimators import stack, unstack
 from ..families import AbstractFamily, ZeroInflated
 from ._curve_mean import curve_average
 from ._effects import factors_of

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 
 from .._errors import DataError, NotSupportedError
 from ..design import Design
-from ..estimate import (
+from ..estimators import (
     MCEM,
     PQL,
     SAEM,

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimate import Draws, Space, constrain
+from ..estimators import Draws, Space, constrain
 from ..model import Data, factors
 from ..numeric import fast_jit
 from ._fit import double_precision

@@ -10,7 +10,7 @@ import numpy as np
 from .._errors import NotSupportedError
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimate import Space
+from ..estimators import Space
 from ..families import AbstractFamily
 from ..model import Data, Model
 from ._bayes import BayesSettings

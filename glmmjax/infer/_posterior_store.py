@@ -16,7 +16,7 @@ import numpy as np
 from .. import priors as pr
 from .._errors import DataError, GlmmjaxError, NotSupportedError
 from ..design import Design
-from ..estimate import Space, stack_priors
+from ..estimators import Space, stack_priors
 from ._curve_file import curve_from_json, curve_to_json
 from ._fit import double_precision
 from ._methods import method_from_json, method_to_json

@@ -38,7 +38,7 @@ from .. import priors as pr
 from .._errors import DataError
 from ..design import Design, PredictorDesign
 from ..design._units import merge_groups
-from ..estimate import Priors, Space, stack_priors
+from ..estimators import Priors, Space, stack_priors
 from ..families import AbstractFamily
 from ..model import Model
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import DataError
-from ..estimate import restart
+from ..estimators import restart
 from ._fit import Fit, double_precision
 
 

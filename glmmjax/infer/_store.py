@@ -16,7 +16,7 @@ import numpy as np
 from .. import families
 from .._errors import DataError, NotSupportedError
 from ..design._buckets import pack
-from ..estimate import Estimate, PenalisedLikelihood
+from ..estimators import Estimate, PenalisedLikelihood
 from ..integrate import Point
 from ..model import Data, Model, Params, dimension
 from ._archive import read_archive, write_archive
@@ -142,7 +142,7 @@ def _read_estimate(
     header: dict[str, Any], arrays: dict[str, np.ndarray], model: Model, data: Data
 ) -> Estimate:
     """The estimate; the start is without a mode, which a search finds again."""
-    from ..estimate._coordinates import Start
+    from ..estimators._coordinates import Start
 
     scalars = {name: header["estimate"][name] for name in SCALARS}
     P, T = sum(model.columns), model.num_theta

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ..estimate import AbstractWorkingFit, stack, working_fit, working_jacobian
+from ..estimators import AbstractWorkingFit, stack, working_fit, working_jacobian
 from ..integrate._system import Point, evaluate, lay_out_all, solve, system
 from ..model import Model, Params, factors, joint, split
 from ..numeric import fast_jit, selected_inverse

@@ -8,8 +8,8 @@ from scipy import optimize, stats
 
 import glmmjax as gj
 from glmmjax import DataError, NotSupportedError
-from glmmjax.estimate import Space, stack
-from glmmjax.estimate._penalised import natural
+from glmmjax.estimators import Space, stack
+from glmmjax.estimators._penalised import natural
 from glmmjax.model import Params
 
 pr = gj.priors

@@ -8,8 +8,8 @@ from helpers.posteriors import NAMES, built, compiled, levels_of, oracle, points
 
 import glmmjax as gj
 from glmmjax import marginal_loglik
-from glmmjax.estimate import Target, constrain, find_posterior_mode, log_joint, restrict
-from glmmjax.estimate._whiten import _positive_part, working_rows
+from glmmjax.estimators import Target, constrain, find_posterior_mode, log_joint, restrict
+from glmmjax.estimators._whiten import _positive_part, working_rows
 from glmmjax.infer._posterior_draws import describe, level_effects
 
 

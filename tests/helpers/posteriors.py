@@ -12,7 +12,7 @@ from scipy import special, stats
 import glmmjax as gj
 from glmmjax.design import make_design
 from glmmjax.design._buckets import pack
-from glmmjax.estimate import Inputs, Space, find_start, first_coordinates, restrict
+from glmmjax.estimators import Inputs, Space, find_start, first_coordinates, restrict
 from glmmjax.families import ZeroInflated, get
 from glmmjax.infer._engine import device_data
 from glmmjax.infer._prior_names import NamedPriors, lone_dispersion, name_priors

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 import glmmjax as gj
 from glmmjax._errors import DataError, NotSupportedError
-from glmmjax.estimate import stack
+from glmmjax.estimators import stack
 from glmmjax.infer._effects import factors_of
 
 

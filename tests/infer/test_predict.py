@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import glmmjax as gj
 from glmmjax._errors import DataError, NotSupportedError
 from glmmjax.design import make_design
-from glmmjax.estimate import stack, unstack
+from glmmjax.estimators import stack, unstack
 from glmmjax.infer import _marginal
 from glmmjax.infer._effects import factors_of
 from glmmjax.infer._engine import fit_design

@@ -12,8 +12,8 @@ from helpers.compiling import by_autodiff, flat, packed, unflat
 from helpers.marks import slow
 
 from glmmjax import AGQ, DataError, Importance, NotSupportedError
-from glmmjax.estimate import assess
-from glmmjax.estimate._assess import total_error
+from glmmjax.estimators import assess
+from glmmjax.estimators._assess import total_error
 from glmmjax.integrate import marginal, marginal_loglik, origin
 from glmmjax.integrate._mode import find_mode
 from glmmjax.integrate._system import Point

@@ -11,8 +11,8 @@ from helpers.reference import table
 
 import glmmjax as gj
 from glmmjax import families
-from glmmjax.estimate import PQL, Options
-from glmmjax.estimate._working_model import Place, curve_values
+from glmmjax.estimators import PQL, Options
+from glmmjax.estimators._working_model import Place, curve_values
 from glmmjax.infer._fit import double_precision
 from glmmjax.infer._uncertainty import mode_slopes
 from glmmjax.model import Params

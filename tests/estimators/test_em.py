@@ -16,9 +16,9 @@ from helpers.zoo import case
 
 import glmmjax as gj
 from glmmjax.covariance import Diagonal, Unstructured
-from glmmjax.estimate import stack
-from glmmjax.estimate._estep import EStep
-from glmmjax.estimate._expand import expand
+from glmmjax.estimators import stack
+from glmmjax.estimators._estep import EStep
+from glmmjax.estimators._expand import expand
 from glmmjax.families import Poisson
 from glmmjax.infer._fit import double_precision
 from glmmjax.infer._methods import method_from_json, method_to_json
