@@ -8,9 +8,12 @@ from ._base import Options as Options
 from ._conditional import effects_given as effects_given
 from ._constrain import Natural as Natural
 from ._constrain import Priors as Priors
+from ._constrain import Shrunk as Shrunk
 from ._constrain import Space as Space
 from ._constrain import constrain as constrain
+from ._constrain import elementwise as elementwise
 from ._constrain import stack_priors as stack_priors
+from ._constrain import unconstrain as unconstrain
 from ._coordinates import Start as Start
 from ._coordinates import find_start as find_start
 from ._coordinates import restart as restart

@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from .._errors import DataError, NotSupportedError
 from ._draws import draw
 from ._fit import double_precision, whole_seed
-from ._posterior_draws import Described
+from ._posterior_draws import describe
 from ._predict import KINDS
+from ._prior_draws import prior_draws
 from ._rows import NEW_LEVELS, PredictionRows, _labels, fitted_rows, new_rows
 from ._rowwise import rowwise
 from ._tables import quantile
@@ -109,14 +110,10 @@ def prior_predictive(
 
     Raises NotSupportedError if some prior is flat.
     """
-    import jax
-
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"prior_predictive: n is a whole number from 1, not {n!r}")
     seed = whole_seed(seed)
-    with double_precision():
-        values, factors = _prior_draws(fit, int(n), jax.random.key(seed))
-    found = _from_values(fit, values, factors)
+    found = describe(fit.space, prior_draws(fit.priors, int(n), seed))
     rng = np.random.default_rng([seed, 2])
     b = [
         np.einsum("nij,nlj->nli", L, rng.standard_normal((n, g.num_levels, L.shape[-1])))
@@ -127,49 +124,6 @@ def prior_predictive(
         phi = _family_phi(fit, rows, _predictors(fit, rows, found.beta[at], [v[at] for v in b]))
         out.append(_responses(fit, phi, fit.design.y, (seed, k)))
     return np.concatenate(out)
-
-
-# ---- draws of the parameters ----------------------------------------------------------------
-
-
-def _prior_draws(fit: "PosteriorFit", n: int, key: Any) -> tuple[np.ndarray, list[np.ndarray]]:
-    """(values of `_constrain`, factors of the correlated terms), n of each."""
-    import jax
-
-    space, cut = fit.space, fit.space.model.num_beta + fit.space.num_sd
-    keys = iter(jax.random.split(key, len(fit.priors.priors)))
-    columns = [np.asarray(p.sample(next(keys), (n,))) for p in fit.priors.priors[:cut]]
-    sizes = [space.model.terms[t].q for t in space.correlated]
-    later = zip(fit.priors.priors[cut:], sizes, strict=True)
-    factors = [np.asarray(p.sample(next(keys), (n, q, q))) for p, q in later]
-    return np.stack(columns, 1), factors
-
-
-def _from_values(fit: "PosteriorFit", values: np.ndarray, factors: list[np.ndarray]) -> Described:
-    """Coefficients and Lam by group from the quantities that priors speak of."""
-    space, P = fit.space, fit.space.model.num_beta
-    beta, blocks, at = values[:, :P].copy(), {}, P
-    if space.dispersion is not None:
-        d0, d1 = (np.log(fit.family.dispersion(e)) for e in (0.0, 1.0))  # d is a power of exp
-        beta[:, space.dispersion] = (np.log(beta[:, space.dispersion]) - d0) / (d1 - d0)
-    for k, term in enumerate(space.model.terms):
-        sd = values[:, at : at + term.q]
-        at += term.q
-        eye = np.broadcast_to(np.eye(term.q), (len(values), term.q, term.q))
-        L = factors[space.correlated.index(k)] if k in space.correlated else eye
-        blocks.setdefault(term.group, []).append(sd[:, :, None] * L)
-    Lam = tuple(_block_diagonal(blocks[g]) for g in sorted(blocks))
-    return Described(beta, None, (), Lam)
-
-
-def _block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
-    q = sum(b.shape[-1] for b in blocks)
-    out, at = np.zeros((len(blocks[0]), q, q)), 0
-    for b in blocks:
-        k = b.shape[-1]
-        out[:, at : at + k, at : at + k] = b
-        at += k
-    return out
 
 
 # ---- rows -----------------------------------------------------------------------------------

@@ -16,11 +16,11 @@ import numpy as np
 from .. import priors as pr
 from .._errors import DataError, GlmmjaxError, NotSupportedError
 from ..design import Design
-from ..estimators import Space, stack_priors
+from ..estimators import Space
 from ._curve_file import curve_from_json, curve_to_json
 from ._fit import double_precision
 from ._methods import method_from_json, method_to_json
-from ._prior_names import NamedPriors, lone_dispersion
+from ._prior_names import NamedPriors, lone_dispersion, stack_named
 from ._rebuild import check_design, check_formulas, design_arrays, rebuild_design
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ def _rebuild(tree: Any) -> "PosteriorFit":
         model, data, slots = pack_for_sampling(design, settings.family)
         data = device_data(data)
     space = Space(model, lone_dispersion(model, design, settings.dispformula))
-    named = _priors(header["priors"], space)
+    named = read_priors(header["priors"], space)
+    space = named.space
     names = [n for n in tree.children if n not in (GROUP, "log_likelihood")]
     kept = type(tree).from_dict({n: tree[n].to_dataset() for n in names})
     _check_draws(kept, design, space)
@@ -191,14 +192,13 @@ def _settings(header: dict[str, Any], curved: bool) -> "BayesSettings":
     return settings
 
 
-def _priors(rows: list[Any], space: Space) -> NamedPriors:
+def read_priors(rows: list[Any], space: Space) -> NamedPriors:
+    """What `priors_to_json` wrote. Raises DataError where it does not fit the model."""
     names, found, default = zip(*rows, strict=True)
-    priors = tuple(map(prior_from_json, found))
-    cut = space.model.num_beta + space.num_sd
-    if len(priors) != cut + len(space.correlated):
+    if len(found) != space.model.num_beta + space.num_sd + len(space.correlated):
         raise DataError("there are not as many priors as parameters")
-    stacked = stack_priors(list(priors[:cut]), list(priors[cut:]))
-    return NamedPriors(tuple(map(str, names)), priors, tuple(map(bool, default)), stacked)
+    priors = tuple(map(prior_from_json, found))
+    return stack_named(map(str, names), priors, map(bool, default), space)
 
 
 def _check_draws(tree: Any, design: Design, space: Space) -> None:
