@@ -16,7 +16,7 @@ _HOME = {
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
-    "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
+    "bayes": "bayesian", "sbc": "calibration", "PosteriorFit": "infer._posterior_fit",
     "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from .api import glmm as glmm
     from .api import lmm as lmm
     from .bayesian import bayes as bayes
+    from .calibration import sbc as sbc
     from .estimating import gee as gee
     from .estimators import MCEM as MCEM
     from .estimators import PQL as PQL

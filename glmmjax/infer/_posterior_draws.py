@@ -3,7 +3,8 @@
 Variables of the group `posterior`, each over (chain, draw): `b` (coef), `dispersion`, and for every
 grouping factor g `sd_<g>` (effect), `cor_<g>` (effect, other) where effects correlate, and the
 effects b = Lam u themselves, `r_<g>` (level, effect); of a shrinkage prior what its coefficients
-share and one number of each, `horseshoe_tau`, `horseshoe_lambda` (horseshoe). Where there are several factors, dimensions
+share and one number of each, `horseshoe_tau` and `horseshoe_lambda` (horseshoe). Where there are
+several factors, dimensions
 that differ between them carry the factor's name: level_<g>, effect_<g>. The group `unconstrained`
 keeps q, from which everything but the effects can be made again.
 """

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from .._errors import DataError, NotSupportedError
 from ._draws import draw
 from ._fit import double_precision, whole_seed
+from ._marginal import population_mean, spread
 from ._posterior_draws import describe
 from ._predict import KINDS
 from ._prior_draws import prior_draws
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ._posterior_fit import PosteriorFit
 
 BUDGET = 2_000_000
-EFFECTS = ("conditional", "fixed")
+EFFECTS = ("conditional", "fixed", "marginal")
 Phi = tuple[Float[np.ndarray, "k n"], ...]
 # for every group: the number of each row's new level (-1: it is known), and z of every draw there
 NewLevels = Sequence[tuple[Int[np.ndarray, "n"], Float[np.ndarray, "draws l q"]]]
@@ -44,7 +45,9 @@ def predict(
 ) -> Any:
     """Posterior means of each row's mean, for the rows used or for new data, in their order.
 
-    effects : "conditional" with the random effects, "fixed" without.
+    effects : "conditional" with the random effects; "fixed" with effects of 0; "marginal", the mean
+        over the population: random effects integrated out under the Sigma of each draw, by the
+        quadrature of `Fit.predict`.
     kind : "response", the mean of the response (binomial: the probability); "link", the linear
         predictor of the conditional mean.
     new_levels : what an unseen level of a grouping factor does: "error" (DataError), "population"
@@ -57,7 +60,10 @@ def predict(
     if interval is not None:
         quantile(interval)
     rows, b_new = _rows(fit, newdata, effects, new_levels, whole_seed(seed))
-    parts = [_means(fit, phi, kind) for _, phi in _chunks(fit, rows, effects, b_new)]
+    if effects == "marginal":
+        parts = [_population(fit, rows, at, kind) for at in _slices(fit.draws, rows.n)]
+    else:
+        parts = [_means(fit, phi, kind) for _, phi in _chunks(fit, rows, effects, b_new)]
     value = np.concatenate(parts)
     if draws:
         return value
@@ -79,6 +85,11 @@ def posterior_predictive(
 ) -> Float[np.ndarray, "draws n"]:
     """A new response for every row and draw (binomial: successes out of the row's trials)."""
     _check(effects, "response", new_levels)
+    if effects == "marginal":
+        raise NotSupportedError(
+            "a new response has its own random effects: use effects='conditional', which draws "
+            "them for new levels, and predict(effects='marginal') for means over the population"
+        )
     seed = whole_seed(seed)
     rows, b_new = _rows(fit, newdata, effects, new_levels, seed)
     y = fit.design.y
@@ -135,11 +146,6 @@ def _any(fit: "PosteriorFit") -> Any:
 
 
 def _check(effects: str, kind: str, new_levels: str) -> None:
-    if effects == "marginal":
-        raise NotSupportedError(
-            "effects='marginal' is not available for a posterior: predict with "
-            "new_levels='sample', which averages over new random effects"
-        )
     for name, value, known in (
         ("effects", effects, EFFECTS), ("kind", kind, KINDS), ("new_levels", new_levels, NEW_LEVELS)
     ):  # fmt: skip
@@ -155,7 +161,7 @@ def _rows(
         return fitted_rows(_any(fit)), ()
     made = "population" if new_levels == "sample" else new_levels
     rows = new_rows(_any(fit), newdata, effects, made)
-    if effects == "fixed" or new_levels != "sample":
+    if effects != "conditional" or new_levels != "sample":
         return rows, ()
     labels = _labels(_any(fit), newdata)
     rng, out = np.random.default_rng([seed, 3]), []
@@ -234,6 +240,18 @@ def _means(fit: "PosteriorFit", phi: Phi, kind: str) -> np.ndarray:
     if kind == "link":
         return phi[0]
     return rowwise(fit.family, "mean", _flat(phi), np.zeros(0)).reshape(phi[0].shape)
+
+
+def _population(fit: "PosteriorFit", rows: PredictionRows, at: slice, kind: str) -> np.ndarray:
+    """The rows' means over the random effects, (k, n), at some draws."""
+    found = fit.described
+    phi = _predictors(fit, rows, found.beta[at], [])
+    k, n = phi[0].shape
+    S = [spread(rows, [L[d] for L in found.Lam]) for d in range(*at.indices(fit.draws))]
+    x = tuple(np.tile(v, (k, *(1 for _ in v.shape[1:]))) for v in rows.covariates)
+    flat = _flat(tuple(phi))
+    found = population_mean(fit.model, flat, np.concatenate(S), x, np.zeros(0), kind)
+    return found.reshape(k, n)
 
 
 def _responses(fit: "PosteriorFit", phi: Phi, y: Any, seed: tuple[int, int]) -> np.ndarray:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import priors as pr
 from .._errors import DataError, GlmmjaxError, NotSupportedError
 from ..design import Design
 from ..estimators import Space
 from ._curve_file import curve_from_json, curve_to_json
 from ._fit import double_precision
 from ._methods import method_from_json, method_to_json
-from ._prior_names import NamedPriors, lone_dispersion, stack_named
+from ._prior_file import priors_to_json, read_priors
+from ._prior_names import lone_dispersion
 from ._rebuild import check_design, check_formulas, design_arrays, rebuild_design
 
 if TYPE_CHECKING:
@@ -73,15 +73,14 @@ def _number(value: Any) -> Any:
 def _header(fit: "PosteriorFit") -> dict[str, Any]:
     from ._store import family_to_json
 
-    s, named = fit.settings, fit.priors
-    rows = zip(named.names, map(prior_to_json, named.priors), named.default, strict=True)
+    s = fit.settings
     return {
         "family": family_to_json(s.family),
         "curve": curve_to_json(fit.design.curve),
         "settings": {name: getattr(s, name) for name in PLAIN},
         "nuts": dataclasses.asdict(s.nuts),
         "marginal": None if s.marginal is None else method_to_json(s.marginal),
-        "priors": [list(row) for row in rows],
+        "priors": priors_to_json(fit.priors),
         "design": {
             "recipe": fit.design.recipe.to_json(),
             "notes": list(fit.design.notes),
@@ -90,35 +89,6 @@ def _header(fit: "PosteriorFit") -> dict[str, Any]:
         "notes": list(fit.notes),
         "seconds": fit.seconds,
     }
-
-
-# ---- priors ---------------------------------------------------------------------------------
-
-
-def prior_to_json(prior: pr.AbstractPrior) -> dict[str, Any]:
-    """Name and numbers. Raises NotSupportedError for a prior that is not one of the package's."""
-    name = type(prior).__name__
-    if getattr(pr, name, None) is not type(prior):
-        raise NotSupportedError(
-            f"the prior {prior!r} is not one of glmmjax's own, and a file cannot hold its code"
-        )
-    values = {f.name: getattr(prior, f.name) for f in dataclasses.fields(prior)}  # pyright: ignore
-    nested = {
-        k: prior_to_json(v) if isinstance(v, pr.AbstractPrior) else float(v)
-        for k, v in values.items()
-    }
-    return {"name": name, "values": nested}
-
-
-def prior_from_json(found: dict[str, Any]) -> pr.AbstractPrior:
-    """The prior of that name. Raises DataError for anything that `prior_to_json` cannot say."""
-    kind = getattr(pr, str(found["name"]), None)
-    if not (isinstance(kind, type) and issubclass(kind, pr.AbstractPrior)):
-        raise DataError(f"unknown prior {found['name']!r}")
-    values = found["values"].items()
-    return kind(**{
-        str(k): prior_from_json(v) if isinstance(v, dict) else float(v) for k, v in values
-    })  # fmt: skip
 
 
 # ---- reading --------------------------------------------------------------------------------
@@ -190,15 +160,6 @@ def _settings(header: dict[str, Any], curved: bool) -> "BayesSettings":
     )
     check_formulas(settings, curved)  # pyright: ignore[reportArgumentType]
     return settings
-
-
-def read_priors(rows: list[Any], space: Space) -> NamedPriors:
-    """What `priors_to_json` wrote. Raises DataError where it does not fit the model."""
-    names, found, default = zip(*rows, strict=True)
-    if len(found) != space.model.num_beta + space.num_sd + len(space.correlated):
-        raise DataError("there are not as many priors as parameters")
-    priors = tuple(map(prior_from_json, found))
-    return stack_named(map(str, names), priors, map(bool, default), space)
 
 
 def _check_draws(tree: Any, design: Design, space: Space) -> None:

@@ -158,6 +158,23 @@ def test_predictions_are_means_over_the_draws(fit, cbpp):
     np.testing.assert_allclose(fit.log_likelihood, ll, rtol=1e-9)
 
 
+def test_means_over_the_population(fit, slopes, cbpp):
+    """The logistic mean over N(0, sd^2) of each draw; under an identity link the fixed part."""
+    new = cbpp.head(4).drop(columns="herd")
+    found = fit.predict(new, effects="marginal", draws=True)
+    eta = fit.predict(new, effects="fixed", kind="link", draws=True)
+    z, w = np.polynomial.hermite_e.hermegauss(80)
+    sd = flat(fit, "sd_herd")
+    expected = (special.expit(eta[..., None] + sd[:, :, None] * z) * w).sum(-1) / w.sum()
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    link = fit.predict(new, effects="marginal", kind="link", draws=True)
+    np.testing.assert_allclose(link, special.logit(found), rtol=1e-9)
+    interval = fit.predict(new, effects="marginal", interval=0.9)
+    np.testing.assert_allclose(interval["lower"], np.quantile(found, 0.05, axis=0))
+    same = (slopes.predict(effects=e) for e in ("marginal", "fixed"))
+    np.testing.assert_allclose(*same, rtol=1e-10)
+
+
 def test_new_levels(fit, cbpp):
     new = cbpp.head(3).assign(herd=["1", "new", "new"])
     with pytest.raises(DataError, match="'new' which the fitted data did not have"):
@@ -396,8 +413,10 @@ def test_quadrature_is_refused_before_anything_is_compiled():
 
 
 def test_options_of_predictions(fit):
-    with pytest.raises(NotSupportedError, match="new_levels='sample'"):
-        fit.predict(effects="marginal")
+    with pytest.raises(NotSupportedError, match="its own random effects"):
+        fit.posterior_predictive(effects="marginal")
+    with pytest.raises(DataError, match="effects is one of"):
+        fit.predict(effects="average")
     with pytest.raises(DataError, match="kind is one of"):
         fit.predict(kind="nothing")
 
