@@ -5,6 +5,7 @@ from ._assess import assess as assess
 from ._base import AbstractEstimator as AbstractEstimator
 from ._base import Estimate as Estimate
 from ._base import Options as Options
+from ._chees import ChEES as ChEES
 from ._conditional import effects_given as effects_given
 from ._constrain import Natural as Natural
 from ._constrain import Priors as Priors
@@ -30,10 +31,12 @@ from ._likelihood import MaximumLikelihood as MaximumLikelihood
 from ._linearize import Linearize as Linearize
 from ._mcem import MCEM as MCEM
 from ._nuts import NUTS as NUTS
+from ._pathfinder import Pathfinder as Pathfinder
 from ._penalised import PenalisedLikelihood as PenalisedLikelihood
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM
 from ._series import LinearSeries as LinearSeries
+from ._svi import SVI as SVI
 from ._target import Inputs as Inputs
 from ._target import Target as Target
 from ._target import Whitening as Whitening

@@ -3,9 +3,9 @@
 from typing import Any
 
 from .._errors import DataError, NotSupportedError
-from ..estimators import NUTS, AbstractExplorer, Length, whole_number
+from ..estimators import NUTS, SVI, AbstractExplorer, ChEES, Length, Pathfinder, whole_number
 
-EXPLORERS: dict[str, type] = {m.name: m for m in (NUTS,)}
+EXPLORERS: dict[str, type] = {m.name: m for m in (NUTS, ChEES, SVI, Pathfinder)}
 FEWEST_WARMUP, FEWEST_DRAWS = 20, 4
 
 
