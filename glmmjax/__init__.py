@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "AGQ": "integrate", "FOCE": "integrate", "Importance": "integrate", "Laplace": "integrate",
     "PQL": "estimators", "Linearize": "estimators", "MCEM": "estimators", "SAEM": "estimators",
+    "NUTS": "estimators", "ChEES": "estimators", "SVI": "estimators", "Pathfinder": "estimators",
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
@@ -70,9 +71,13 @@ if TYPE_CHECKING:
     from .bayesian import bayes as bayes
     from .estimating import gee as gee
     from .estimators import MCEM as MCEM
+    from .estimators import NUTS as NUTS
     from .estimators import PQL as PQL
     from .estimators import SAEM as SAEM
+    from .estimators import SVI as SVI
+    from .estimators import ChEES as ChEES
     from .estimators import Linearize as Linearize
+    from .estimators import Pathfinder as Pathfinder
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
     from .infer._compare import compare as compare

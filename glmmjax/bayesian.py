@@ -10,7 +10,9 @@ from . import families
 from ._errors import ConvergenceWarning, DataError, DataWarning, NotSupportedError
 from .api import _family
 from .design import Design, make_design
-from .infer._bayes import BayesSettings, resolve_marginal, resolve_nuts, sample_design
+from .estimators import AbstractExplorer
+from .infer._bayes import BayesSettings, resolve_marginal, sample_design
+from .infer._explorers import resolve_explorer, resolve_length
 from .infer._fit import whole_seed
 from .infer._posterior_fit import PosteriorFit
 
@@ -24,13 +26,12 @@ def bayes(
     *,
     priors: dict[str, Any] | None = None,
     link: str | families.AbstractLink | None = None,
-    chains: int = 4,
-    draws: int = 1000,
-    warmup: int = 1000,
+    method: str | AbstractExplorer = "nuts",
+    chains: int | None = None,
+    draws: int | None = None,
+    warmup: int | None = None,
     marginal: Any = False,
     whiten: bool = True,
-    target_accept: float = 0.8,
-    max_depth: int = 10,
     weights: Any = None,
     offset: Any = None,
     trials: Any = None,
@@ -64,7 +65,6 @@ def bayes(
         `fit.resample()` removes what bias it has.
     whiten : sample in coordinates of the posterior's mode, in which it is about N(0, I), and start
         there. It never changes the posterior.
-    target_accept, max_depth : of NUTS; a larger acceptance means smaller steps.
     start : starting values by name, as in `glmm`. Curves without a name need them.
     seed : the same seed, the same draws.
     progress : True prints a line a hundred iterations to stderr; a callable gets (done, total).
@@ -76,7 +76,8 @@ def bayes(
     """
     began = time.perf_counter()
     _require(NEEDED)
-    nuts = resolve_nuts(chains, draws, warmup, target_accept, max_depth)
+    explorer = resolve_explorer(method)
+    length = resolve_length(explorer, chains, draws, warmup)
     how, seed = resolve_marginal(marginal), whole_seed(seed)
     columns = {"weights": weights, "missing": missing, "contrasts": contrasts, "subset": subset}
     if random is None:
@@ -94,7 +95,9 @@ def bayes(
         )  # fmt: skip
         family = families.get(family, link)
         design = _curved(formula, data, family, random, fixed, curve, dispformula, columns)
-    settings = BayesSettings(formula, family, ziformula, dispformula, nuts, how, bool(whiten), seed)
+    settings = BayesSettings(
+        formula, family, ziformula, dispformula, explorer, length, how, bool(whiten), seed
+    )
     fit = sample_design(
         design, settings, priors, start=start, report=_report(progress),
         seconds={"design": time.perf_counter() - began},

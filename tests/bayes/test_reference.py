@@ -130,7 +130,7 @@ def test_mcmcglmm():
         "sd:row": pr.OnVariance(pr.InverseGamma(0.001, 0.001)),
     }
     fit = gj.bayes(f"{CBPP} + (1 | row)", frame, "binomial", priors=priors, draws=3000,
-                   target_accept=0.95)  # fmt: skip
+                   method=gj.NUTS(target_accept=0.95))  # fmt: skip
     post = fit.posterior
     draws = np.concatenate(
         [post["b"].values, post["sd_herd"].values ** 2, post["sd_row"].values ** 2], -1
