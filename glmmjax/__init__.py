@@ -15,7 +15,7 @@ _HOME = {
     "PQL": "estimators", "Linearize": "estimators", "MCEM": "estimators", "SAEM": "estimators",
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
-    "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
+    "build": "api", "estimate": "estimators", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
     "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from .estimators import PQL as PQL
     from .estimators import SAEM as SAEM
     from .estimators import Linearize as Linearize
+    from .estimators import estimate as estimate
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
     from .infer._compare import compare as compare

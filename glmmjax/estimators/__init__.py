@@ -16,6 +16,7 @@ from ._coordinates import find_start as find_start
 from ._coordinates import restart as restart
 from ._coordinates import stack as stack
 from ._coordinates import unstack as unstack
+from ._differentiable import estimate as estimate
 from ._first import NoValueError as NoValueError
 from ._first import curve_slopes as curve_slopes
 from ._fixed_point import AbstractWorkingFit as AbstractWorkingFit
