@@ -16,7 +16,7 @@ _HOME = {
     "NUTS": "estimators", "ChEES": "estimators", "SVI": "estimators", "Pathfinder": "estimators",
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
-    "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
+    "build": "api", "estimate": "estimators", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
     "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from .estimators import ChEES as ChEES
     from .estimators import Linearize as Linearize
     from .estimators import Pathfinder as Pathfinder
+    from .estimators import estimate as estimate
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
     from .infer._compare import compare as compare

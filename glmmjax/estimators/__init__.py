@@ -17,6 +17,7 @@ from ._coordinates import find_start as find_start
 from ._coordinates import restart as restart
 from ._coordinates import stack as stack
 from ._coordinates import unstack as unstack
+from ._differentiable import estimate as estimate
 from ._explore import AbstractExplorer as AbstractExplorer
 from ._explore import AbstractSampler as AbstractSampler
 from ._explore import Draws as Draws

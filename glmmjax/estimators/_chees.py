@@ -31,7 +31,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..numeric import fast_jit
 from ._explore import (
