@@ -21,12 +21,14 @@ from ._first import curve_slopes as curve_slopes
 from ._fixed_point import AbstractWorkingFit as AbstractWorkingFit
 from ._gaussian import LinearMixed as LinearMixed
 from ._likelihood import MaximumLikelihood as MaximumLikelihood
+from ._likelihood import value_and_grad_by as value_and_grad_by
 from ._linearize import Linearize as Linearize
 from ._mcem import MCEM as MCEM
 from ._nuts import NUTS as NUTS
 from ._nuts import Draws as Draws
 from ._nuts import sample as sample
 from ._penalised import PenalisedLikelihood as PenalisedLikelihood
+from ._polish import canonical_theta as canonical_theta
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM
 from ._series import LinearSeries as LinearSeries

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -32,13 +33,8 @@ from ._search import Objective, Penalised, descend, optimise, status
 EXPENSIVE = 500_000
 
 
-@lru_cache(maxsize=64)
-def _program(model: Model, structure, integrator: AbstractIntegrator, points: int):
-    """Compiled (points, x), data leaves, start, key -> ([value, gradient, worst code], modes).
-
-    Flat arguments: flattening containers at each call would cost more than a small model.
-    """
-    P, theta_at = model.num_beta, model.theta_slice
+def value_and_grad_by(model: Model, integrator: AbstractIntegrator) -> Callable[..., Any]:
+    """(params, data, start, key) -> (log-likelihood, its gradient, mode, codes of the units)."""
     reml = bool(getattr(integrator, "reml", False))
 
     def value_and_grad(params: Params, data: Data, start: Point, key):
@@ -52,6 +48,18 @@ def _program(model: Model, structure, integrator: AbstractIntegrator, points: in
 
         (value, (at, codes)), grad = jax.value_and_grad(total, has_aux=True)(params)
         return value, grad, at, codes
+
+    return value_and_grad
+
+
+@lru_cache(maxsize=64)
+def _program(model: Model, structure, integrator: AbstractIntegrator, points: int):
+    """Compiled (points, x), data leaves, start, key -> ([value, gradient, worst code], modes).
+
+    Flat arguments: flattening containers at each call would cost more than a small model.
+    """
+    P, theta_at = model.num_beta, model.theta_slice
+    value_and_grad = value_and_grad_by(model, integrator)
 
     def one(x, leaves, u, b, key):
         params = Params(x[:P], x[theta_at], x[theta_at.stop :])
