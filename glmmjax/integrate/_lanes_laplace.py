@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..model import LOG_2PI as LOG_2PI
 from ..model import Bucket, Data, Model, factors, weighted
 from ._system import add
 
@@ -58,17 +57,22 @@ def lanes_value_and_grad(
     over units; 0 for steps = 0.
     """
     P = model.num_beta
-    lam = lambda t: factors(model, t)[0]  # noqa: E731
-    Lam, pull = jax.vjp(jax.vmap(lam, 1, 2), x[P : P + model.num_theta])
-    parts = [_bucket(x[:P], Lam, b, model, start, steps) for b, start in zip(data.buckets, u, strict=True)]
+    Lam, pull = jax.vjp(lambda t: lane_factors(model, t), x[P : P + model.num_theta])
+    each = zip(data.buckets, u, strict=True)
+    parts = [_bucket(x[:P], Lam, b, model, start, steps) for b, start in each]
     value, beta, slope, modes, decrement = zip(*parts, strict=True)
     grad = jnp.concatenate([add(beta), pull(add(slope))[0]])
     return add(value), grad, modes, jnp.stack(decrement).max(0)
 
 
+def lane_factors(model: Model, theta: Float[Array, "T L"]) -> Float[Array, "q q L"]:
+    """Lam of the one group, lane by lane."""
+    return jax.vmap(lambda t: factors(model, t)[0], 1, 2)(theta)
+
+
 def _bucket(beta: Array, Lam: Array, bucket: Bucket, model: Model, u: Array, steps: int) -> Any:
     q = model.width(0)
-    lam = [[Lam[j, k] for k in range(q)] for j in range(q)]
+    lam = entries(Lam)
     z = [bucket.Z[0][:, :, j, None] for j in range(q)]
     base = [_fixed(bucket, beta, model, p) for p in range(len(model.columns))]
     parts, worst = [u[:, j] for j in range(q)], jnp.zeros_like(beta[0])
@@ -161,6 +165,11 @@ def _row_slopes(bucket: Bucket, model: Model, phi: tuple[Array, ...], p: int) ->
 
 
 # ---- small matrices as lists of entries -------------------------------------------------------
+
+
+def entries(A: Float[Array, "q q L"]) -> Matrix:
+    """Entries (1, L), to meet arrays (u, L)."""
+    return [[a[None] for a in row] for row in A]
 
 
 def transpose(A: Matrix) -> Matrix:

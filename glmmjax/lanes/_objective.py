@@ -55,13 +55,13 @@ class LaneData:
         return all(b.X is not None for b in self.own)
 
 
-def cuts(m: int) -> Iterator[tuple[int, int, int]]:
+def cuts(m: int, sizes: tuple[int, ...] = SIZES) -> Iterator[tuple[int, int, int]]:
     """(first, last, size) of the calls for m points."""
     at = 0
     while at < m:
         rest = m - at
-        size = next((s for s in SIZES if s >= rest), SIZES[-1])
-        smaller = [s for s in SIZES if s < size]
+        size = next((s for s in sizes if s >= rest), sizes[-1])
+        smaller = [s for s in sizes if s < size]
         if rest < 0.6 * size and smaller:
             size = smaller[-1]
         yield at, min(at + size, m), size

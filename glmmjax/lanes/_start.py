@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ..design import Design
 from ..estimators._coordinates import information, whiten
 from ..families import AbstractFamily
 from ..model import Model
+from ._order import term_order
 
 GRID = np.linspace(-4.0, 6.0, 41)  # of a dispersion's first guess
 
@@ -48,6 +49,11 @@ class Starts:
     effect_sd: Float[np.ndarray, "L T"]
     B: Float[np.ndarray, "L d d"]
     spread: Float[np.ndarray, "L"]
+
+    def take(self, lanes: Int[np.ndarray, "m"]) -> "Starts":
+        """Some of the lanes."""
+        parts = (self.x, self.T, self.effect_sd, self.B, self.spread)
+        return Starts(*(v[lanes] for v in parts))
 
 
 def find_starts(design: Design, model: Model, family: AbstractFamily, lanes: Lanes) -> Starts:
@@ -119,11 +125,8 @@ def _dispersion(
 
 def _thetas(design: Design, model: Model, spread: np.ndarray):
     """(start, unit of the round coordinate, scale of 'zero') of every theta, (L, T) each."""
-    from ..design._units import merge_groups
-
     theta, scale, sd = [], [], []
-    order = [t for g in merge_groups(design.terms) for t in g.terms]
-    for t, term in zip(order, model.terms, strict=True):
+    for t, term in zip(term_order(design), model.terms, strict=True):
         found = design.terms[t]
         rms = np.sqrt((found.Z**2).mean(0))
         unit = spread[:, None] / np.where(rms > 0, rms, 1.0)
