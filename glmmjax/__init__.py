@@ -18,6 +18,7 @@ _HOME = {
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "estimate": "estimators", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
+    "batch": "batching", "BatchFit": "lanes",
     "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from .api import build as build
     from .api import glmm as glmm
     from .api import lmm as lmm
+    from .batching import batch as batch
     from .bayesian import bayes as bayes
     from .estimating import gee as gee
     from .estimators import MCEM as MCEM
@@ -91,5 +93,6 @@ if TYPE_CHECKING:
     from .integrate import Laplace as Laplace
     from .integrate import marginal as marginal
     from .integrate import marginal_loglik as marginal_loglik
+    from .lanes import BatchFit as BatchFit
     from .model import joint as joint
     from .nonlinear import nlmm as nlmm

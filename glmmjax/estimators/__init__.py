@@ -34,6 +34,7 @@ from ._mcem import MCEM as MCEM
 from ._nuts import NUTS as NUTS
 from ._pathfinder import Pathfinder as Pathfinder
 from ._penalised import PenalisedLikelihood as PenalisedLikelihood
+from ._polish import canonical_theta as canonical_theta
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM
 from ._series import LinearSeries as LinearSeries
