@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from .._errors import DataError, NotSupportedError
 from ._base import AbstractFamily
@@ -81,7 +82,7 @@ def _class() -> type:
             full = lambda v: jnp.broadcast_to(jnp.asarray(v, dtype), shape)  # noqa: E731
             self.family, self.phi = family, tuple(map(full, phi))
             # None where there are none: an array of size 0 could not be mapped by vmap
-            self.psi = jnp.asarray(psi, dtype) if jnp.size(psi) else None
+            self.psi = jnp.asarray(psi, dtype) if np.size(psi) else None
             self.trials = None if trials is None else full(trials)
             self.weight = None if weight is None else full(weight)
             super().__init__(batch_shape=shape, validate_args=validate_args)
