@@ -91,7 +91,9 @@ class SVI(AbstractExplorer):
             return _draw(guide)(f, jax.random.fold_in(last, k))
 
         draws, log_w = draw_weighted(looking(target, inputs), propose, length.draws)
-        notes = () if done else (f"the ELBO was not yet level after {self.steps} steps: raise steps",)
+        notes = (
+            () if done else (f"the ELBO was not yet level after {self.steps} steps: raise steps",)
+        )
         return Explored(draws, log_w, trace, notes)
 
 

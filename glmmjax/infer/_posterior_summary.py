@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from ._posterior_tables import MONTE_CARLO
 from ._report import Lines as Lines
 from ._report import Summary as Summary
 from ._report import Table, table_text
-from ._posterior_tables import MONTE_CARLO
 from ._summary import family_name
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ def summary(fit: "PosteriorFit") -> Summary:
         Lines("", (*head, _sizes(fit), _drawn(fit))),
         _table(fit, "Posterior"),
         Lines("Priors", tuple(f"  {line}" for line in str(fit.priors).splitlines())),
-        Lines("Approximation" if fit.is_approximate else "Sampling", tuple(f"  {line}" for line in str(fit.diagnostics).splitlines())),
+        Lines(
+            "Approximation" if fit.is_approximate else "Sampling",
+            tuple(f"  {line}" for line in str(fit.diagnostics).splitlines()),
+        ),
     ]
     if fit.design.notes:
         blocks.append(Lines("Notes", tuple(f"  {note}" for note in fit.design.notes)))
@@ -52,7 +55,9 @@ def summary(fit: "PosteriorFit") -> Summary:
 def _drawn(fit: "PosteriorFit") -> str:
     chains, n = fit.shape
     if fit.is_approximate:
-        return f"{n} independent draws of an approximation to the posterior, seed {fit.settings.seed}"
+        return (
+            f"{n} independent draws of an approximation to the posterior, seed {fit.settings.seed}"
+        )
     warmup, seed = fit.settings.length.warmup, fit.settings.seed
     return f"{chains} chains of {n} draws after {warmup} of warm-up, seed {seed}"
 
