@@ -16,7 +16,7 @@ from .infer._explorers import resolve_explorer, resolve_length
 from .infer._fit import whole_seed
 from .infer._posterior_fit import PosteriorFit
 
-NEEDED = ("numpyro", "xarray", "arviz_stats")
+NEEDED = ("numpyro", "optax", "xarray", "arviz_stats")
 
 
 def bayes(
@@ -48,7 +48,7 @@ def bayes(
     seed: int = 0,
     progress: bool | Callable[[int, int], None] = False,
 ) -> PosteriorFit:
-    """Sample the posterior of a mixed model with the No-U-Turn sampler.
+    """Explore the posterior of a mixed model, by default with the No-U-Turn sampler.
 
     Parameters
     ----------
@@ -58,7 +58,13 @@ def bayes(
         ``"sd:herd:Intercept"``, ``"cor"``, ``"dispersion"``; values such as
         ``gj.priors.Normal(0, 2.5)``. On the design as written: nothing is centred. Parameters left
         out have weakly informative defaults scaled to the data, which `summary()` prints.
-    chains, draws, warmup : chains run side by side; draws of each after warm-up.
+    method : "nuts"; "chees", HMC of many chains in lockstep, for accelerators; or an approximation,
+        from which draws are independent and carry their importance ratios: "svi", a normal by
+        variational inference, and "pathfinder", a quick look. Settings are those of the objects,
+        such as ``gj.NUTS(target_accept=0.95)``: `NUTS`, `ChEES`, `SVI`, `Pathfinder`.
+    chains, draws, warmup : chains run side by side; draws of each after warm-up. By default 4, 1000
+        and 1000 (NUTS), 64, 300 and 300 (ChEES). Approximations have no chains and no warm-up, and
+        4000 draws.
     marginal : integrate the random effects out of the likelihood, by Laplace (True) or by an
         integrator (``gj.AGQ(15)``), sample the other parameters, and draw the effects given each
         draw. `fit.diagnostics.pareto_k` says whether the integral is good enough, and

@@ -63,7 +63,7 @@ class ChEES(AbstractSampler):
     """
 
     name: ClassVar[str] = "chees"
-    length: ClassVar[Length] = Length(chains=64, draws=200, warmup=400)
+    length: ClassVar[Length] = Length(chains=64, draws=300, warmup=300)
     fewest_chains: ClassVar[int] = FEWEST
     divergence_advice: ClassVar[str] = "use method=gj.ChEES(target_accept=0.8), or 'nuts'"
     longest_advice: ClassVar[str] = "raise max_steps of gj.ChEES"
@@ -91,10 +91,10 @@ class ChEES(AbstractSampler):
         """Run the chains. Raises NotSupportedError if one found no point of finite density."""
         leaves, structure = jax.tree.flatten(inputs)
         leaves, several = tuple(leaves), _program(target, structure, self)
-        first, second = jax.random.split(key)
-        x = jax.random.normal(first, (length.chains, target.size(inputs.data)))
+        begin = fast_jit(_begin, static_argnums=(1, 2))
+        state = begin(key, length.chains, target.size(inputs.data))
         _, draws = run_chains(
-            lambda state, n: several(state, leaves, n, length.warmup), _begin(x, second),
+            lambda state, n: several(state, leaves, n, length.warmup), state,
             lambda state: state.energy, length, CHUNK, report,
         )  # fmt: skip
         return Explored(draws)
@@ -115,29 +115,34 @@ class State(NamedTuple):
     look: dict[str, Any]
 
 
-def _begin(x: Any, key: Any) -> State:
+def _begin(key: Any, chains: int, m: int) -> State:
     from numpyro.infer.hmc_util import dual_averaging
 
-    chains, m = x.shape
+    first, key = jax.random.split(key)
+    x = jax.random.normal(first, (chains, m))
     log_e = jnp.log(jnp.asarray(m**-0.25))
     # the first step is e^log_e; dual averaging pulls towards ten times that
-    _, *rest = dual_averaging()[0](log_e + math.log(10.0))
+    _, *rest = dual_averaging()[0](log_e + math.log(10.0))  # pyright: ignore[reportArgumentType]
     zero, T = jnp.zeros(()), jnp.log(jnp.asarray(math.pi / 2))
     look = {
         "energy": jnp.zeros(chains), "diverging": jnp.zeros(chains, bool),
         "n_steps": jnp.zeros(chains, int), "acceptance_rate": jnp.zeros(chains),
         "step_size": jnp.zeros(chains),
     }  # fmt: skip
-    return State(
+    state = State(
         jnp.asarray(0, int), key, x, jnp.full(chains, UNKNOWN), jnp.zeros_like(x),
         (log_e, *rest), T, zero, zero, look,
     )  # fmt: skip
+    # in dtypes of arrays and not of Python's numbers, which a step would turn into these: `several`
+    # then is given what it gives, and compiled once
+    return jax.tree.map(lambda v: jax.lax.convert_element_type(v, v.dtype), state)
 
 
 def _mean(a: Any, w: Any) -> Any:
-    """Mean over the chains with weights w; what has no weight may be anything."""
+    """Mean over the chains with weights w, (1, ..); what has no weight may be anything."""
     w = w.reshape(-1, *[1] * (a.ndim - 1))
-    return jnp.where(w > 0, w * a, 0.0).sum(0) / jnp.maximum(w.sum(0), 1e-10)
+    total = jnp.where(w > 0, w * a, 0.0).sum(0, keepdims=True)
+    return total / jnp.maximum(w.sum(0, keepdims=True), 1e-10)
 
 
 def criterion_slope(x: Any, end: Any, v: Any, a: Any, t: Any) -> Any:
@@ -145,9 +150,9 @@ def criterion_slope(x: Any, end: Any, v: Any, a: Any, t: Any) -> Any:
 
     x, end, v: (chains, m); a: acceptance probabilities (chains,).
     """
-    far, near = end - _mean(end, a), x - x.mean(0)
+    far, near = end - _mean(end, a), x - x.mean(0, keepdims=True)
     change = (far**2).sum(1) - (near**2).sum(1)
-    return _mean(t * change * (far * v).sum(1), a)
+    return _mean(t * change * (far * v).sum(1), a)[0]
 
 
 def _adapt(s: State, end: Any, v: Any, a: Any, t: Any, how: ChEES) -> State:

@@ -78,11 +78,9 @@ class NUTS(AbstractSampler):
         leaves, structure = jax.tree.flatten(inputs)
         leaves = tuple(leaves)
         start, several = _programs(target, structure, length.warmup, self)
-        first, second = jax.random.split(key)
-        x = jax.random.normal(first, (length.chains, target.size(inputs.data)))
         state, draws = run_chains(
             lambda state, n: several(state, leaves, n),
-            start(x, jax.random.split(second, length.chains)),
+            start(key, length.chains, target.size(inputs.data)),
             lambda state: state.potential_energy, length, CHUNK, report,
         )  # fmt: skip
         step_size = np.asarray(state.adapt_state.step_size)
@@ -118,8 +116,9 @@ def _kernel(target: Target, inputs: Inputs | None, warmup: int, how: NUTS):
 def _programs(target: Target, structure: Any, warmup: int, how: NUTS):
     """Compiled (first states, a number of steps with what they leave)."""
 
-    @fast_jit
-    def start(x, keys):
+    def start(key, chains, m):
+        one, two = jax.random.split(key)
+        x, keys = jax.random.normal(one, (chains, m)), jax.random.split(two, chains)
         first = _kernel(target, None, warmup, how)[0]
         # of x's dtype and not of Python's: `several` then is given what it gives, and compiled once
         energy = jnp.full((), UNKNOWN, x.dtype)
@@ -139,4 +138,4 @@ def _programs(target: Target, structure: Any, warmup: int, how: NUTS):
         step = jax.vmap(_kernel(target, inputs, warmup, how)[1])
         return record(n, CHUNK, state, step, jax.vmap(lambda s: emit(s, inputs)))
 
-    return start, several
+    return fast_jit(start, static_argnums=(1, 2)), several

@@ -159,4 +159,4 @@ def _mixture(
     z = rng.normal(size=(BATCH, len(normals[0].mean)))
     x = np.stack([normals[k].mean + normals[k].L @ v for k, v in zip(which, z, strict=True)])
     log_q = np.stack([w + p.density(x) for w, p in zip(log_pi, normals, strict=True)])
-    return x, logsumexp(log_q, axis=0)
+    return x, np.asarray(logsumexp(log_q, axis=0))

@@ -1,4 +1,4 @@
-"""Ways of exploring a posterior by name: `method=` of `bayes` to an object, and how much to draw."""
+"""Ways of exploring a posterior by name: `method=` of `bayes` to an object; how much to draw."""
 
 from typing import Any
 

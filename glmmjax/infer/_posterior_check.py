@@ -61,7 +61,7 @@ class PosteriorDiagnostics:
 
 
 def diagnose(fit: "PosteriorFit") -> PosteriorDiagnostics:
-    """Judge chains by divergences, R-hat and effective draws, and importance ratios by their tail."""
+    """Judge chains by divergences, R-hat and effective draws; importance ratios by their tail."""
     stats, table, k = fit.sample_stats, fit.table, ratio_tail(fit)
     if not isinstance(fit.settings.method, AbstractSampler):
         found = _verdict_of_ratios(k)
@@ -100,8 +100,8 @@ def _verdict(
         )
     if saturated:
         return "suspect", (
-            f"{saturated} trajectories were cut at {method.longest} steps: {method.longest_advice}, "
-            "or rescale columns"
+            f"{saturated} trajectories were cut at {method.longest} steps: "
+            f"{method.longest_advice}, or rescale columns"
         )
     if k > THRESHOLD:
         return "suspect", (
@@ -120,7 +120,8 @@ def _verdict_of_ratios(k: float) -> tuple[str, str]:
         )
     return "suspect" if k <= HOPELESS else "failed", (
         f"draws of an approximation, too far from the posterior to be corrected (Pareto k {k:.2f}, "
-        f"above {THRESHOLD}): take method='nuts', or marginal=True, which leaves less to approximate"
+        f"above {THRESHOLD}): take method='nuts', or marginal=True, which leaves less to "
+        "approximate"
     )
 
 

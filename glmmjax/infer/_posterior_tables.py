@@ -131,8 +131,8 @@ def hypothesis(fit: "PosteriorFit", text: str) -> "pd.Series":
 
     Names are those of `summary()`; one that is no Python name goes in backticks or Q("..."). The
     statement is read as formulas are, never run. Series: probability, its Monte Carlo standard
-    error (NaN for an approximation), and the odds for it. Raises FormulaError for what cannot be read, and DataError for an
-    unknown name or a text that is no comparison.
+    error (NaN for an approximation), and the odds for it. Raises FormulaError for what cannot be
+    read, and DataError for an unknown name or a text that is no comparison.
     """
     import pandas as pd
 
