@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 
 from . import families
-from ._errors import DataError
+from ._errors import DataError, NotSupportedError
 from .api import _family
 from .bayesian import NEEDED, _require
 from .design import make_design
-from .infer._bayes import BayesSettings, resolve_marginal, resolve_nuts
+from .estimators import NUTS
+from .infer._bayes import BayesSettings, resolve_marginal
+from .infer._explorers import resolve_explorer, resolve_length
 from .infer._fit import whole_seed
 from .infer._sbc import Calibration, calibrate
 
@@ -28,8 +30,7 @@ def sbc(
     warmup: int = 300,
     link: str | families.AbstractLink | None = None,
     marginal: Any = False,
-    target_accept: float = 0.8,
-    max_depth: int = 10,
+    method: Any = "nuts",
     weights: Any = None,
     offset: Any = None,
     trials: Any = None,
@@ -53,6 +54,7 @@ def sbc(
     ----------
     formula, data, family, priors, link, marginal, ... : as in `bayes`; every prior proper. With
         `marginal=` it is the integrator's approximation that is tested, as well as the sampler.
+    method : "nuts", or `gj.NUTS(...)` with its settings.
     draws, thin : ranks are among `draws` draws of one chain, `thin` transitions apart, so that they
         are about independent; a note says where they are not.
 
@@ -61,7 +63,8 @@ def sbc(
 
     Raises
     ------
-    NotSupportedError : a flat prior (by name), frequency weights, a family that cannot simulate.
+    NotSupportedError : a flat prior (by name), frequency weights, a family that cannot simulate,
+        another method than NUTS.
     FormulaError, DataError : as `bayes`.
     """
     _require(NEEDED)
@@ -69,7 +72,10 @@ def sbc(
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not whole or value < least:
             raise DataError(f"{name} is a whole number from {least}, not {value!r}")
-    nuts = resolve_nuts(1, draws, warmup, target_accept, max_depth)
+    explorer = resolve_explorer(method)
+    if not isinstance(explorer, NUTS):
+        raise NotSupportedError(f"sbc() calibrates method='nuts' alone, not {explorer.name!r}")
+    length = resolve_length(explorer, 1, draws, warmup)
     how, seed = resolve_marginal(marginal), whole_seed(seed)
     found = _family(family, link, ziformula)
     design = make_design(
@@ -77,5 +83,7 @@ def sbc(
         trials=trials, weights_kind=weights_kind, weights=weights, missing=missing,
         contrasts=contrasts, subset=subset,
     )  # fmt: skip
-    settings = BayesSettings(formula, found, ziformula, dispformula, nuts, how, True, seed)
+    settings = BayesSettings(
+        formula, found, ziformula, dispformula, explorer, length, how, True, seed
+    )  # fmt: skip
     return calibrate(design, settings, priors, int(simulations), int(thin))

@@ -5,6 +5,7 @@ from ._assess import assess as assess
 from ._base import AbstractEstimator as AbstractEstimator
 from ._base import Estimate as Estimate
 from ._base import Options as Options
+from ._chees import ChEES as ChEES
 from ._conditional import effects_given as effects_given
 from ._constrain import Natural as Natural
 from ._constrain import Priors as Priors
@@ -19,6 +20,13 @@ from ._coordinates import find_start as find_start
 from ._coordinates import restart as restart
 from ._coordinates import stack as stack
 from ._coordinates import unstack as unstack
+from ._differentiable import estimate as estimate
+from ._explore import AbstractExplorer as AbstractExplorer
+from ._explore import AbstractSampler as AbstractSampler
+from ._explore import Draws as Draws
+from ._explore import Explored as Explored
+from ._explore import Length as Length
+from ._explore import whole_number as whole_number
 from ._first import NoValueError as NoValueError
 from ._first import curve_slopes as curve_slopes
 from ._fixed_point import AbstractWorkingFit as AbstractWorkingFit
@@ -27,12 +35,13 @@ from ._likelihood import MaximumLikelihood as MaximumLikelihood
 from ._linearize import Linearize as Linearize
 from ._mcem import MCEM as MCEM
 from ._nuts import NUTS as NUTS
-from ._nuts import Draws as Draws
-from ._nuts import sample as sample
+from ._pathfinder import Pathfinder as Pathfinder
 from ._penalised import PenalisedLikelihood as PenalisedLikelihood
+from ._polish import canonical_theta as canonical_theta
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM
 from ._series import LinearSeries as LinearSeries
+from ._svi import SVI as SVI
 from ._target import Inputs as Inputs
 from ._target import Target as Target
 from ._target import Whitening as Whitening

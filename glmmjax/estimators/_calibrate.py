@@ -16,7 +16,9 @@ from jaxtyping import Array, Float
 from ..model import LOG_2PI, Data, family_phi, predictor
 from ..numeric import fast_jit
 from ._constrain import Space, constrain
-from ._nuts import NUTS, UNKNOWN, _check_started, _kernel
+from ._explore import UNKNOWN, Length, nowhere_finite
+from ._nuts import NUTS, _kernel
+from ._nuts import _programs as _chain_programs
 from ._target import Inputs, Target, Whitening, Working, effect_shapes, log_joint
 from ._whiten import find_posterior_mode
 
@@ -118,11 +120,8 @@ def _plain(space: Space, first: Whitening, data: Data) -> Whitening:
 
 
 @lru_cache(maxsize=32)
-def _programs(target: Target, structure: Any, warmup: int, accept: float, depth: int):
-    @fast_jit
-    def start(x, keys):
-        first = _kernel(target, None, warmup, accept, depth)[0]
-        return jax.vmap(lambda v, key: first(v, jnp.asarray(UNKNOWN), 0.0 * v, key))(x, keys)
+def _program(target: Target, structure: Any, warmup: int, how: NUTS):
+    """Compiled: n transitions of every lane, and what they lead to."""
 
     @fast_jit
     def advance(state, lanes, leaves, n):
@@ -133,7 +132,7 @@ def _programs(target: Target, structure: Any, warmup: int, accept: float, depth:
             return shared._replace(data=with_response(shared.data, y), whitening=white)
 
         def step(state, lane):
-            return _kernel(target, own(lane), warmup, accept, depth)[1](state)
+            return _kernel(target, own(lane), warmup, how)[1](state)
 
         def look(state, lane):
             q, u, _ = target.place(state.z, own(lane))
@@ -147,7 +146,7 @@ def _programs(target: Target, structure: Any, warmup: int, accept: float, depth:
         state, diverging = jax.lax.fori_loop(0, n, body, (state, none))
         return state, (*jax.vmap(look)(state, lanes), diverging)
 
-    return start, advance
+    return advance
 
 
 def sample_lanes(
@@ -155,22 +154,22 @@ def sample_lanes(
     inputs: Inputs,
     y: Responses,
     whitening: Whitening,
-    nuts: NUTS,
+    how: NUTS,
+    length: Length,
     thin: int,
     key: Any,
 ) -> LaneDraws:
-    """`nuts.draws` draws of every lane, `thin` transitions apart, after the warm-up."""
+    """`length.draws` draws of every lane, `thin` transitions apart, after the warm-up."""
     leaves, structure = jax.tree.flatten(inputs)
-    start, advance = _programs(target, structure, nuts.warmup, nuts.target_accept, nuts.max_depth)
-    first, second = jax.random.split(key)
-    n = len(y[0])
-    x = jax.random.normal(first, (n, target.size(inputs.data)))
-    state = start(x, jax.random.split(second, n))
+    start, _ = _chain_programs(target, structure, length.warmup, how)
+    advance = _program(target, structure, length.warmup, how)
+    state = start(key, len(y[0]), target.size(inputs.data))
     lanes = jax.tree.map(jnp.asarray, (y, whitening))
-    state, _ = advance(state, lanes, tuple(leaves), nuts.warmup)
-    _check_started(np.asarray(state.potential_energy))
+    state, _ = advance(state, lanes, tuple(leaves), length.warmup)
+    if not (np.asarray(state.potential_energy) < UNKNOWN / 2).all():
+        raise nowhere_finite()
     kept = []
-    for _ in range(nuts.draws):
+    for _ in range(length.draws):
         state, found = advance(state, lanes, tuple(leaves), thin)
         kept.append(jax.tree.map(np.asarray, found))
     q, value, diverging = zip(*kept, strict=True)

@@ -67,7 +67,9 @@ def restrict(data: Data, priors: Priors, whitening: Whitening) -> Inputs:
 
 
 @lru_cache(maxsize=32)
-def _gradient(target: Target, structure: Any):
+def value_and_slope(target: Target, structure: Any):
+    """Compiled: (x, leaves of the inputs) -> log density and its slope as one vector."""
+
     @fast_jit
     def value_and_grad(x, leaves):
         inputs = jax.tree.unflatten(structure, leaves)
@@ -80,7 +82,7 @@ def _gradient(target: Target, structure: Any):
 def find_posterior_mode(space: Space, inputs: Inputs) -> Mode | None:
     """Search in the coordinates of `inputs`; None if the density is not finite at the start."""
     leaves, structure = jax.tree.flatten(inputs)
-    run = _gradient(Target(space, Laplace()), structure)
+    run = value_and_slope(Target(space, Laplace()), structure)
 
     def minus(x: np.ndarray) -> tuple[float, np.ndarray]:
         out = -np.asarray(run(x, tuple(leaves)))

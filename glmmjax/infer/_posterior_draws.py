@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimators import Draws, Space, constrain
+from ..estimators import Explored, Space, constrain
 from ..model import Data, factors
 from ..numeric import fast_jit
 from ._fit import double_precision
@@ -123,24 +123,19 @@ def arrange(
     slots: Slots,
     space: Space,
     data: Data,
-    draws: Draws,
-    log_weight: np.ndarray | None,
-    step_size: np.ndarray,
+    explored: Explored,
 ) -> "xr.DataTree":
-    """The tree with groups posterior, sample_stats, unconstrained and observed_data."""
+    """The tree with groups posterior, sample_stats, unconstrained, observed_data[, trace]."""
     import xarray as xr
 
+    draws = explored.draws
     chains, n = draws.log_prob.shape
     flat = lambda v: v.reshape(chains * n, *v.shape[2:])  # noqa: E731
     found = describe(space, flat(draws.q))
     effects = level_effects(space, slots, data, tuple(map(flat, draws.u)), found.Lam)
-    stats = {
-        "lp": draws.log_prob, "energy": draws.energy, "diverging": draws.diverging,
-        "n_steps": draws.steps, "acceptance_rate": draws.accept,
-        "step_size": np.repeat(step_size[:, None], n, 1),
-    }  # fmt: skip
-    if log_weight is not None:
-        stats["log_weight"] = log_weight
+    stats = {"lp": draws.log_prob, **draws.stats}
+    if explored.log_weight is not None:
+        stats["log_weight"] = explored.log_weight
     index = {"chain": np.arange(chains), "draw": np.arange(n)}
     over = ("chain", "draw")
     y = design.y
@@ -151,6 +146,8 @@ def arrange(
         "unconstrained": xr.Dataset({"q": ((*over, "free"), draws.q)}, index),
         "observed_data": xr.Dataset(observed, {"obs": np.asarray(design.rows)}),
     }
+    if explored.trace:
+        groups["trace"] = xr.Dataset({k: ("step", v) for k, v in explored.trace.items()})
     return xr.DataTree.from_dict(groups)
 
 
@@ -200,8 +197,11 @@ def _dimension(kind: str, group: str, shared: bool) -> str:
     return kind if shared else f"{kind}_{group}"
 
 
-def resample(tree: Any, rng: np.random.Generator) -> "xr.DataTree":
-    """Draws of each chain chosen anew with probability proportional to e^log_weight."""
+def resample(tree: Any, k: float, rng: np.random.Generator) -> "xr.DataTree":
+    """Draws of each chain chosen anew with probability proportional to e^log_weight.
+
+    k: tail index of these weights, which the new tree remembers.
+    """
     import xarray as xr
 
     log_w = tree["sample_stats"]["log_weight"].values
@@ -217,5 +217,6 @@ def resample(tree: Any, rng: np.random.Generator) -> "xr.DataTree":
             chosen = data.drop_vars("draw").isel(chain=chain, draw=at)
             data = chosen.assign_coords(draw=np.arange(n))
         groups[name] = data
-    groups["sample_stats"] = groups["sample_stats"].drop_vars("log_weight")
+    stats = groups["sample_stats"].drop_vars("log_weight")
+    groups["sample_stats"] = stats.assign_attrs(pareto_k=float(k))
     return xr.DataTree.from_dict(groups)

@@ -17,6 +17,7 @@ from .._errors import DataError, GlmmjaxError, NotSupportedError
 from ..design import Design
 from ..estimators import Space
 from ._curve_file import curve_from_json, curve_to_json
+from ._explorers import EXPLORERS, resolve_length
 from ._fit import double_precision
 from ._methods import method_from_json, method_to_json
 from ._prior_file import priors_to_json, read_priors
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ._bayes import BayesSettings
     from ._posterior_fit import PosteriorFit
 
-SCHEMA, VERSION, GROUP = "glmmjax posterior", 1, "glmmjax"
+SCHEMA, VERSION, GROUP = "glmmjax posterior", 2, "glmmjax"
 MAGIC = b"\x89HDF\r\n\x1a\n"
 PLAIN = ("formula", "ziformula", "dispformula", "whiten", "seed", "weights_kind")
 
@@ -78,7 +79,8 @@ def _header(fit: "PosteriorFit") -> dict[str, Any]:
         "family": family_to_json(s.family),
         "curve": curve_to_json(fit.design.curve),
         "settings": {name: getattr(s, name) for name in PLAIN},
-        "nuts": dataclasses.asdict(s.nuts),
+        "method": method_to_json(s.method, EXPLORERS),
+        "length": dataclasses.asdict(s.length),
         "marginal": None if s.marginal is None else method_to_json(s.marginal),
         "priors": priors_to_json(fit.priors),
         "design": {
@@ -147,14 +149,17 @@ def _rebuild(tree: Any) -> "PosteriorFit":
 
 
 def _settings(header: dict[str, Any], curved: bool) -> "BayesSettings":
-    from ._bayes import BayesSettings, resolve_marginal, resolve_nuts
+    from ._bayes import BayesSettings, resolve_marginal
     from ._store import family_from_json
 
-    nuts, marginal = header["nuts"], header["marginal"]
-    order = ("chains", "draws", "warmup", "target_accept", "max_depth")
+    marginal, length = header["marginal"], header["length"]
+    method = method_from_json(header["method"], EXPLORERS)
+    if method.is_approximate:
+        length = {"chains": None, "draws": length["draws"], "warmup": None}
     settings = BayesSettings(
         family=family_from_json(header["family"]),
-        nuts=resolve_nuts(*(nuts[name] for name in order)),
+        method=method,
+        length=resolve_length(method, length["chains"], length["draws"], length["warmup"]),
         marginal=resolve_marginal(False if marginal is None else method_from_json(marginal)),
         **{name: header["settings"][name] for name in PLAIN},
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._posterior_fit import PosteriorFit
 
 QUANTILES = (0.05, 0.5, 0.95)
+MONTE_CARLO = ("mcse_mean", "ess_bulk", "ess_tail", "rhat")
 
 
 class Quantities(NamedTuple):
@@ -84,8 +85,13 @@ def _pairs(design: Design, group: Group) -> list[tuple[int, int]]:
     return out
 
 
-def table(draws: Float[np.ndarray, "c d K"], names: Any) -> "pd.DataFrame":
-    """mean, sd, quantiles, mcse_mean, ess_bulk, ess_tail, rhat: a row a quantity."""
+def table(
+    draws: Float[np.ndarray, "c d K"], names: Any, approximate: bool = False
+) -> "pd.DataFrame":
+    """mean, sd, quantiles, mcse_mean, ess_bulk, ess_tail, rhat: a row a quantity.
+
+    approximate: independent draws of something else than the posterior, so no Monte Carlo errors.
+    """
     import pandas as pd
 
     stats = array_stats()
@@ -96,18 +102,20 @@ def table(draws: Float[np.ndarray, "c d K"], names: Any) -> "pd.DataFrame":
         columns = {"mean": flat.mean(0), "sd": flat.std(0, ddof=1)}
         for p, q in zip(QUANTILES, np.quantile(flat, QUANTILES, axis=0), strict=True):
             columns[f"q{100 * p:g}"] = q
-        columns["mcse_mean"] = stats.mcse(draws, method="mean", **axes)
-        columns["ess_bulk"] = stats.ess(draws, method="bulk", **axes)
-        columns["ess_tail"] = stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes)
-        columns["rhat"] = stats.rhat(draws, **axes)
-    return pd.DataFrame({k: np.asarray(v, float) for k, v in columns.items()}, index=list(names))
+        if not approximate:
+            columns["mcse_mean"] = stats.mcse(draws, method="mean", **axes)
+            columns["ess_bulk"] = stats.ess(draws, method="bulk", **axes)
+            columns["ess_tail"] = stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes)
+            columns["rhat"] = stats.rhat(draws, **axes)
+    found = pd.DataFrame({k: np.asarray(v, float) for k, v in columns.items()}, index=list(names))
+    return found.reindex(columns=[*list(columns)[: 2 + len(QUANTILES)], *MONTE_CARLO])
 
 
 def varcorr(fit: "PosteriorFit") -> "pd.DataFrame":
     """Posterior of the standard deviations and correlations, and of the dispersion."""
     found = quantities(fit)
     keep = [k for k, kind in enumerate(found.kinds) if kind not in ("b", "shrinkage")]
-    return table(found.draws[..., keep], [found.names[k] for k in keep])
+    return table(found.draws[..., keep], [found.names[k] for k in keep], fit.is_approximate)
 
 
 def ranef(fit: "PosteriorFit") -> "pd.DataFrame":
@@ -120,7 +128,7 @@ def ranef(fit: "PosteriorFit") -> "pd.DataFrame":
         r = fit.posterior[f"r_{group.name}"].values
         levels = fit.design.terms[group.terms[0]].levels
         L, q = r.shape[2:]
-        frame = table(r.reshape(*r.shape[:2], L * q), range(L * q))
+        frame = table(r.reshape(*r.shape[:2], L * q), range(L * q), fit.is_approximate)
         frame.insert(0, "group", group.name)
         frame.insert(1, "level", np.repeat(np.array(levels, object), q))
         frame.insert(2, "term", np.tile(np.array(own[g], object), L))
@@ -133,8 +141,8 @@ def hypothesis(fit: "PosteriorFit", text: str) -> "pd.Series":
 
     Names are those of `summary()`; one that is no Python name goes in backticks or Q("..."). The
     statement is read as formulas are, never run. Series: probability, its Monte Carlo standard
-    error, and the odds for it. Raises FormulaError for what cannot be read, and DataError for an
-    unknown name or a text that is no comparison.
+    error (NaN for an approximation), and the odds for it. Raises FormulaError for what cannot be
+    read, and DataError for an unknown name or a text that is no comparison.
     """
     import pandas as pd
 
@@ -160,6 +168,8 @@ def hypothesis(fit: "PosteriorFit", text: str) -> "pd.Series":
         raise DataError(f"{text!r} is no comparison: write something such as 'x > 0'")
     truth = np.broadcast_to(values, (chains * n,)).reshape(chains, n).astype(float)
     p = float(truth.mean())
-    error = float(stats.mcse(truth, chain_axis=0, draw_axis=1)) if 0 < p < 1 else 0.0
+    error = np.nan if fit.is_approximate else 0.0
+    if 0 < p < 1 and not fit.is_approximate:
+        error = float(stats.mcse(truth, chain_axis=0, draw_axis=1))
     odds = p / (1 - p) if p < 1 else np.inf
     return pd.Series({"probability": p, "mcse": error, "odds": odds}, name=text)

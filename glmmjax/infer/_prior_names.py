@@ -13,13 +13,14 @@ A shrinkage prior as "b" is on the coefficients of the mean but its intercept. C
 equal shrinkage priors are shrunk together.
 
 Defaults are weakly informative: they rule out what the scale of the data makes absurd, and no more.
-s is the spread of the response on the link scale: its standard deviation for an identity link, 1
-for any other, where effects of size 1 are large already.
+s is the spread of the response on the link scale: the standard deviation of y - offset for an
+identity link, 1 for any other, where effects of size 1 are large already.
 
     slope of x            Normal(0, 2.5 s / sd(x))     as in rstanarm
     intercept             StudentT(3, centre, 2.5 s (1 + sum (mean(x) / sd(x))^2)^(1/2))
-                          centre: median of link(y). The slopes' priors make the intercept, which is
-                          the value at x = 0, that much less certain than the value at mean(x).
+                          centre: median of link(y) - offset. The slopes' priors make the
+                          intercept, the value at x = 0, that much less certain than the value
+                          at mean(x).
     sd of an effect of z  HalfStudentT(3, 2.5 s / rms(z)): Gelman (2006), heavy tails, positive at 0
     correlations          LKJ(2): mildly away from +-1
     dispersion            HalfStudentT(3, 2.5 s) for a residual sd; InverseGamma(0.4, 0.3) for a
@@ -181,8 +182,9 @@ Row = tuple[str, tuple[str, ...], str, Any, float]
 
 
 def response_spread(design: Design, family: AbstractFamily) -> tuple[float, float]:
-    """(s, median) of the response on the link scale."""
+    """(s, median) of the response on the link scale, less the offset of the mean."""
     z = np.asarray(family.link(jnp.asarray(family.start_mean(design.y))), float)
+    z = z - sum(p.offset for p in design.predictors if p.name == "cond")
     spread = float(np.std(z)) if family.link.name == "identity" else 1.0
     return spread or 1.0, float(np.median(z))
 

@@ -144,7 +144,8 @@ def _run(
     truth = true_loglik(simulated, inputs, q, u, y)
     white, failed = whiten_lanes(target.space, inputs, q, y)
     key = jax.random.key(settings.seed)
-    found = sample_lanes(target, inputs, y, white, settings.nuts, thin, key)
+    how: Any = settings.method
+    found = sample_lanes(target, inputs, y, white, how, settings.length, thin, key)
     true, names = _values(design, slots, space, q, truth)
     flat = found.q.reshape(-1, found.q.shape[-1])
     drawn, _ = _values(design, slots, target.space, flat, found.loglik.ravel())

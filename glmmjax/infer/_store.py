@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ._fit import Fit, Settings
 
 SCHEMA, VERSION = "glmmjax fit", 5
+BATCH = "glmmjax batch"
 SETTINGS = ("formula", "weights_kind", "ziformula", "dispformula")
 SCALARS = ("loglik", "converged", "status", "gradient", "min_eigenvalue", "result",
            "evaluations", "iterations", "loglik_se", "loglik_note")  # fmt: skip
@@ -76,6 +77,10 @@ def load(path: str | os.PathLike[str]) -> Any:
         return _posterior_store.load(path)
     header, arrays = read_archive(path)
     try:
+        if header.get("schema") == BATCH:
+            from ..lanes._store import load as load_batch
+
+            return load_batch(header, arrays)
         return _rebuild(header, arrays)
     except (DataError, NotSupportedError) as error:
         raise DataError(f"{os.fspath(path)}: {error}") from None

@@ -17,11 +17,17 @@ from ._gaussian import scale as scale
 from ._gaussian import slopes_of as slopes_of
 from ._gaussian import spherical_effects as spherical_effects
 from ._importance import Importance as Importance
+from ._lanes_gaussian import LaneProfile as LaneProfile
+from ._lanes_gaussian import Moments as Moments
+from ._lanes_gaussian import lanes_profile as lanes_profile
+from ._lanes_laplace import applies as applies
+from ._lanes_laplace import lanes_value_and_grad as lanes_value_and_grad
 from ._laplace import laplace_value_and_grad as laplace_value_and_grad
 from ._laplace import observed as observed
 from ._loglik import marginal as marginal
 from ._loglik import marginal_loglik as marginal_loglik
 from ._loglik import require_precision as require_precision
+from ._mode import chord as chord
 from ._mode import find_mode as find_mode
 from ._mode import origin as origin
 from ._posterior import effects as effects
@@ -29,3 +35,5 @@ from ._posterior import posterior as posterior
 from ._posterior import row_variance as row_variance
 from ._system import Point as Point
 from ._system import add as add
+from ._system import evaluate as evaluate
+from ._system import lay_out_all as lay_out_all

@@ -269,10 +269,10 @@ CALM = {"divergences": 0, "saturated": 0, "rhat": 1.001, "bulk": 900.0, "tail": 
         ({"k": np.nan}, "ok", "nothing"),
         ({"rhat": 1.2}, "failed", "did not find the same distribution"),
         ({"rhat": np.nan}, "failed", "did not find the same distribution"),
-        ({"divergences": 3}, "suspect", "raise target_accept"),
+        ({"divergences": 3}, "suspect", "gj.NUTS(target_accept=0.95)"),
         ({"rhat": 1.02}, "suspect", "R-hat is 1.020"),
         ({"tail": 100.0}, "suspect", "only 100 effective draws"),
-        ({"saturated": 5}, "suspect", "raise max_depth"),
+        ({"saturated": 5}, "suspect", "gj.NUTS(max_depth=12)"),
         ({"k": 0.9}, "suspect", "Pareto k 0.90"),
     ],
 )
@@ -353,7 +353,7 @@ def test_other_readers_find_the_draws(fit, tmp_path):
             lambda h: h["settings"].update(formula="y ~ __import__('os') + (1 | herd)"),
             "refused|recipe",
         ),
-        (lambda h: h["nuts"].update(chains=0), "chains is a whole number"),
+        (lambda h: h["length"].update(chains=0), "chains is a whole number"),
     ],
 )
 def test_files_that_are_refused(fit, tmp_path, change, text):
@@ -392,7 +392,9 @@ def test_precision_weights_divide_the_residual_variance():
         ({"chains": 0}, DataError, "chains is a whole number from 1, not 0"),
         ({"draws": 2}, DataError, "draws is a whole number from 4"),
         ({"warmup": 3.5}, DataError, "warmup is a whole number from 20"),
-        ({"target_accept": 1}, DataError, "target_accept is a number between 0 and 1"),
+        ({"method": "gibbs"}, NotSupportedError, "'gibbs' explores no posterior: .*'nuts'"),
+        ({"method": gj.NUTS}, NotSupportedError, r"write gj.NUTS\(\)"),
+        ({"method": gj.Laplace()}, NotSupportedError, "explores no posterior"),
         ({"marginal": "agq"}, DataError, "marginal= is False, True"),
         ({"marginal": gj.Laplace(reml=True)}, DataError, "without reml"),
         ({"family": "quasibinomial"}, NotSupportedError, "no likelihood"),

@@ -8,7 +8,8 @@ from scipy import stats
 
 import glmmjax as gj
 from glmmjax import DataError, NotSupportedError
-from glmmjax.infer._bayes import BayesSettings, resolve_nuts
+from glmmjax.estimators import Length
+from glmmjax.infer._bayes import BayesSettings
 from glmmjax.infer._sbc import LOGLIK, calibrate
 from glmmjax.infer._uniform import uniform_pvalue
 
@@ -72,6 +73,7 @@ class Mute(gj.families.Poisson):
         ({"family": "quasipoisson"}, NotSupportedError, "quasipoisson family has no likelihood"),
         ({"family": Mute()}, NotSupportedError, "mute family has no sample"),
         ({"simulations": 3}, DataError, "simulations is a whole number from 20"),
+        ({"method": "chees"}, NotSupportedError, "calibrates method='nuts' alone"),
         ({"thin": 0}, DataError, "thin is a whole number from 1"),
         ({"priors": {"b": pr.Normal(0, 1e6)}}, DataError, "priors are too wide"),
         ({"priors": {"z": pr.Normal(0, 1)}}, DataError, "priors names 'z'"),
@@ -120,8 +122,8 @@ def test_what_is_wrong_is_found(wrong):
     formula, family, priors = CASES["gaussian"]
     found = gj.families.get(family)
     design = make_design(formula, frame(), found)
-    nuts = resolve_nuts(1, 99, 300, 0.8, 10)
-    settings = BayesSettings(formula, found, None, None, nuts, None, True, 0)
+    how = gj.NUTS(), Length(1, 99, 300)
+    settings = BayesSettings(formula, found, None, None, *how, None, True, 0)
     assumed = {
         "prior": {**priors, "x": pr.Normal(0.5, 0.3)},
         "family": {**priors, "dispersion": pr.InverseGamma(200, 600)},
