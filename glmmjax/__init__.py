@@ -18,7 +18,7 @@ _HOME = {
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "estimate": "estimators", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
-    "batch": "batching", "BatchFit": "lanes",
+    "batch": "batching", "BatchFit": "lanes", "sbc": "calibration",
     "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from .api import lmm as lmm
     from .batching import batch as batch
     from .bayesian import bayes as bayes
+    from .calibration import sbc as sbc
     from .estimating import gee as gee
     from .estimators import MCEM as MCEM
     from .estimators import NUTS as NUTS

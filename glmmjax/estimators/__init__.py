@@ -9,9 +9,12 @@ from ._chees import ChEES as ChEES
 from ._conditional import effects_given as effects_given
 from ._constrain import Natural as Natural
 from ._constrain import Priors as Priors
+from ._constrain import Shrunk as Shrunk
 from ._constrain import Space as Space
 from ._constrain import constrain as constrain
+from ._constrain import elementwise as elementwise
 from ._constrain import stack_priors as stack_priors
+from ._constrain import unconstrain as unconstrain
 from ._coordinates import Start as Start
 from ._coordinates import find_start as find_start
 from ._coordinates import restart as restart
@@ -37,6 +40,7 @@ from ._penalised import PenalisedLikelihood as PenalisedLikelihood
 from ._polish import canonical_theta as canonical_theta
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM
+from ._score import value_and_grad as value_and_grad
 from ._series import LinearSeries as LinearSeries
 from ._svi import SVI as SVI
 from ._target import Inputs as Inputs

@@ -21,7 +21,7 @@ from ..integrate import Laplace, find_mode, origin
 from ..integrate._system import lay_out_all, phi_at
 from ..model import Data
 from ..numeric import fast_jit, minimise_host
-from ._constrain import Priors, Space, constrain
+from ._constrain import Priors, Space, coefficient_scales, constrain
 from ._coordinates import Start
 from ._target import Inputs, Target, Whitening, Working
 
@@ -42,11 +42,14 @@ class Mode(NamedTuple):
 def first_coordinates(space: Space, start: Start) -> Whitening:
     """q at the starting values, one unit about a standard error; no correlations, and u = w.
 
-    A start of zero for an sd is moved to a tenth of the size that matters.
+    A start of zero for an sd is moved to a tenth of the size that matters. Positive numbers of
+    shrinkage priors begin at 1.
     """
     P = space.model.num_beta
     q, scale = np.zeros(space.size), np.eye(space.size)
-    q[:P], scale[:P, :P] = start.params.beta, start.T[:P, :P]
+    extra = space.size - P - space.model.num_theta
+    s = np.asarray(coefficient_scales(space, jnp.ones(extra)))
+    q[:P], scale[:P, :P] = start.params.beta / s, start.T[:P, :P] / s[:, None]
     at, k = P, 0
     for term in space.model.terms:
         for (i, j), theta in zip(term.entries, start.params.theta[k:], strict=False):

@@ -139,6 +139,7 @@ def sample_design(
         if isinstance(family, Gaussian) and family.has_pole:
             check_means(design, model, first.params)
         named = name_priors(design, family, space, np.asarray(first.params.beta), priors)
+        space = named.space
         inputs = restrict(data, named.stacked, first_coordinates(space, first))
         began = time.perf_counter()
         inputs, notes = _whitened(space, inputs, settings)

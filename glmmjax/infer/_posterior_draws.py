@@ -2,7 +2,9 @@
 
 Variables of the group `posterior`, each over (chain, draw): `b` (coef), `dispersion`, and for every
 grouping factor g `sd_<g>` (effect), `cor_<g>` (effect, other) where effects correlate, and the
-effects b = Lam u themselves, `r_<g>` (level, effect). Where there are several factors, dimensions
+effects b = Lam u themselves, `r_<g>` (level, effect); of a shrinkage prior what its coefficients
+share and one number of each, `horseshoe_tau` and `horseshoe_lambda` (horseshoe). Where there are
+several factors, dimensions
 that differ between them carry the factor's name: level_<g>, effect_<g>. The group `unconstrained`
 keeps q, from which everything but the effects can be made again.
 """
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 
 
 class Described(NamedTuple):
-    """What draws of q mean, over (n draws, ...); Lam and correlation matrices by group."""
+    """What draws of q mean, over (n draws, ...); Lam by group, positive numbers by shrinkage."""
 
     beta: Float[np.ndarray, "n P"]
     dispersion: Float[np.ndarray, "n"] | None
     sd: tuple[Float[np.ndarray, "n q"], ...]
     Lam: tuple[Float[np.ndarray, "n q q"], ...]
+    shrunk: tuple[Float[np.ndarray, "n m"], ...]
 
 
 @lru_cache(maxsize=32)
@@ -38,9 +41,12 @@ def _program(space: Space):
     import jax
 
     def one(q):
-        at = constrain(space, q)
+        at, shrunk, end = constrain(space, q), [], space.num_values
         own = at.values[0 if space.dispersion is None else space.dispersion]
-        return at.params.beta, own, factors(space.model, at.params.theta)
+        for group in reversed(space.shrunk):
+            shrunk.insert(0, group.kind.shown(at.values[end - group.size : end]))
+            end -= group.size
+        return at.params.beta, own, factors(space.model, at.params.theta), tuple(shrunk)
 
     return fast_jit(jax.vmap(one))
 
@@ -48,12 +54,23 @@ def _program(space: Space):
 def describe(space: Space, q: Float[np.ndarray, "n p"]) -> Described:
     """Coefficients, dispersion and factors of every draw of q."""
     with double_precision():
-        beta, own, Lam = _program(space)(np.asarray(q, float))
+        beta, own, Lam, shrunk = _program(space)(np.asarray(q, float))
     Lam = tuple(np.asarray(L) for L in Lam) if space.model.terms else ()
     sd = tuple(np.sqrt((L**2).sum(-1)) for L in Lam)
-    return Described(
-        np.asarray(beta), None if space.dispersion is None else np.asarray(own), sd, Lam
-    )
+    dispersion = None if space.dispersion is None else np.asarray(own)
+    return Described(np.asarray(beta), dispersion, sd, Lam, tuple(map(np.asarray, shrunk)))
+
+
+def shrinkage_names(design: Design, space: Space) -> list[tuple[str, list[str]]]:
+    """(name, labels of its coefficients) of every shrinkage prior; a second horseshoe has a 2."""
+    labels = [label for p in design.predictors for label in p.labels]
+    out, seen = [], {}
+    for group in space.shrunk:
+        name = group.kind.name
+        seen[name] = seen.get(name, 0) + 1
+        number = str(seen[name]) if seen[name] > 1 else ""
+        out.append((name + number, [labels[k] for k in group.columns]))
+    return out
 
 
 def effect_names(design: Design, slots: Slots) -> list[list[str]]:
@@ -152,6 +169,12 @@ def _posterior(
     coords: dict[str, Any] = {**index, "coef": names}
     if found.dispersion is not None:
         variables["dispersion"] = (over, shaped(found.dispersion))
+    named = shrinkage_names(design, space)
+    for (name, labels), group, v in zip(named, space.shrunk, found.shrunk, strict=True):
+        coords[name], shared = labels, group.kind.shared
+        for k, word in enumerate(shared):
+            variables[f"{name}_{word}"] = (over, shaped(v[:, k]))
+        variables[f"{name}_{group.kind.local}"] = ((*over, name), shaped(v[:, len(shared) :]))
     own, correlated = effect_names(design, slots), correlated_groups(design, slots)
     for g, group in enumerate(slots.groups):
         level = _dimension("level", group.name, len(slots.groups) == 1)

@@ -4,14 +4,17 @@ R-hat is rank-normalised and split, ESS in the bulk and in the tails (Vehtari, G
 Carpenter & Buerkner 2021, Bayesian Analysis 16), computed by arviz-stats.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError
-from ._posterior_draws import correlated_groups, effect_names
+from ..design import Design
+from ..design._buckets import Slots
+from ..design._units import Group
+from ..estimators import Space
+from ._posterior_draws import Described, effect_names, shown_coefficients, shrinkage_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,13 +25,12 @@ QUANTILES = (0.05, 0.5, 0.95)
 MONTE_CARLO = ("mcse_mean", "ess_bulk", "ess_tail", "rhat")
 
 
-@dataclass(frozen=True, eq=False)
-class Quantities:
+class Quantities(NamedTuple):
     """Scalars by name: draws (chains, draws, K), and the kind of each."""
 
     names: tuple[str, ...]
-    kinds: tuple[str, ...]  # "b", "dispersion", "sd" or "cor"
-    draws: Float[np.ndarray, "c d K"]
+    kinds: tuple[str, ...]  # "b", "dispersion", "sd", "cor" or "shrinkage"
+    draws: Float[np.ndarray, "*n K"]
 
 
 def array_stats() -> Any:
@@ -40,39 +42,47 @@ def array_stats() -> Any:
 
 def quantities(fit: "PosteriorFit") -> Quantities:
     """Coefficients, dispersion, sds and correlations, by the names that priors have."""
-    post = fit.posterior
-    coef = [str(v) for v in post["coef"].values]
-    names, kinds, parts = list(coef), ["b"] * len(coef), [post["b"].values]
-    if "dispersion" in post:
-        names.append("dispersion")
-        kinds.append("dispersion")
-        parts.append(post["dispersion"].values[..., None])
-    own, correlated = effect_names(fit.design, fit.slots), correlated_groups(fit.design, fit.slots)
-    for g, group in enumerate(fit.slots.groups):
-        names += [f"sd:{group.name}:{e}" for e in own[g]]
-        kinds += ["sd"] * len(own[g])
-        parts.append(post[f"sd_{group.name}"].values)
-        if correlated[g]:
-            i, j = _pairs(fit, g)
-            names += [
-                f"cor:{group.name}:{own[g][a]}:{own[g][b]}" for a, b in zip(i, j, strict=True)
-            ]
-            kinds += ["cor"] * len(i)
-            parts.append(post[f"cor_{group.name}"].values[..., i, j])
+    found = named_values(fit.design, fit.slots, fit.space, fit.described)
+    return found._replace(draws=found.draws.reshape(*fit.shape, -1))
+
+
+def named_values(design: Design, slots: Slots, space: Space, found: Described) -> Quantities:
+    """The same of n draws of q, (n, K)."""
+    coef, keep = shown_coefficients(design, space)
+    names, kinds, parts = list(coef), ["b"] * len(coef), [found.beta[:, keep]]
+
+    def add(kind: str, values: np.ndarray, own: list[str]) -> None:
+        names.extend(own)
+        kinds.extend([kind] * len(own))
+        parts.append(values)
+
+    if found.dispersion is not None:
+        add("dispersion", found.dispersion[:, None], ["dispersion"])
+    effects = effect_names(design, slots)
+    for g, group in enumerate(slots.groups):
+        own = effects[g]
+        add("sd", found.sd[g], [f"sd:{group.name}:{e}" for e in own])
+        if pairs := _pairs(design, group):
+            unit = found.Lam[g] / found.sd[g][..., None]
+            cor = np.stack([(unit[:, i] * unit[:, j]).sum(-1) for i, j in pairs], -1)
+            add("cor", cor, [f"cor:{group.name}:{own[i]}:{own[j]}" for i, j in pairs])
+    for (name, labels), group, values in zip(
+        shrinkage_names(design, space), space.shrunk, found.shrunk, strict=True
+    ):
+        shared = [f"{name}:{word}" for word in group.kind.shared]
+        add("shrinkage", values, shared + [f"{name}:{group.kind.local}:{v}" for v in labels])
     return Quantities(tuple(names), tuple(kinds), np.concatenate(parts, -1))
 
 
-def _pairs(fit: "PosteriorFit", g: int) -> tuple[list[int], list[int]]:
+def _pairs(design: Design, group: Group) -> list[tuple[int, int]]:
     """Pairs of a group's effects that may correlate: those of one term."""
-    i, j, at = [], [], 0
-    for t in fit.slots.groups[g].terms:
-        term = fit.design.terms[t]
-        q = len(term.effects)
-        if term.structure != "diag":
-            pairs = [(at + a, at + b) for b in range(q) for a in range(b + 1, q)]
-            i, j = i + [a for a, _ in pairs], j + [b for _, b in pairs]
+    out, at = [], 0
+    for t in group.terms:
+        q = len(design.terms[t].effects)
+        if design.terms[t].structure != "diag":
+            out += [(at + a, at + b) for b in range(q) for a in range(b + 1, q)]
         at += q
-    return i, j
+    return out
 
 
 def table(
@@ -104,7 +114,7 @@ def table(
 def varcorr(fit: "PosteriorFit") -> "pd.DataFrame":
     """Posterior of the standard deviations and correlations, and of the dispersion."""
     found = quantities(fit)
-    keep = [k for k, kind in enumerate(found.kinds) if kind != "b"]
+    keep = [k for k, kind in enumerate(found.kinds) if kind not in ("b", "shrinkage")]
     return table(found.draws[..., keep], [found.names[k] for k in keep], fit.is_approximate)
 
 
