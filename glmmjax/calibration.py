@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import numpy as np
-
 from . import families
-from ._errors import DataError, NotSupportedError
+from ._errors import NotSupportedError
 from .api import _family
 from .bayesian import NEEDED, _require
 from .design import make_design
-from .estimators import NUTS
+from .estimators import NUTS, whole_number
 from .infer._bayes import BayesSettings, resolve_marginal
 from .infer._explorers import resolve_explorer, resolve_length
 from .infer._fit import whole_seed
@@ -29,8 +27,8 @@ def sbc(
     thin: int = 4,
     warmup: int = 300,
     link: str | families.AbstractLink | None = None,
-    marginal: Any = False,
     method: Any = "nuts",
+    marginal: Any = False,
     weights: Any = None,
     offset: Any = None,
     trials: Any = None,
@@ -54,7 +52,7 @@ def sbc(
     ----------
     formula, data, family, priors, link, marginal, ... : as in `bayes`; every prior proper. With
         `marginal=` it is the integrator's approximation that is tested, as well as the sampler.
-    method : "nuts", or `gj.NUTS(...)` with its settings.
+    method : "nuts", or `gj.NUTS` with settings.
     draws, thin : ranks are among `draws` draws of one chain, `thin` transitions apart, so that they
         are about independent; a note says where they are not.
 
@@ -63,18 +61,18 @@ def sbc(
 
     Raises
     ------
-    NotSupportedError : a flat prior (by name), frequency weights, a family that cannot simulate,
-        another method than NUTS.
+    NotSupportedError : a method that is not NUTS, a flat prior (by name), frequency weights, a family that cannot simulate.
     FormulaError, DataError : as `bayes`.
     """
     _require(NEEDED)
-    for name, value, least in (("simulations", simulations, FEWEST), ("thin", thin, 1)):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise DataError(f"{name} is a whole number from {least}, not {value!r}")
+    whole_number("simulations", simulations, FEWEST)
+    whole_number("thin", thin, 1)
     explorer = resolve_explorer(method)
     if not isinstance(explorer, NUTS):
-        raise NotSupportedError(f"sbc() calibrates method='nuts' alone, not {explorer.name!r}")
+        raise NotSupportedError(
+            f"sbc() ranks draws of one chain a simulation, by 'nuts' or gj.NUTS(...), not "
+            f"{explorer.name!r}"
+        )
     length = resolve_length(explorer, 1, draws, warmup)
     how, seed = resolve_marginal(marginal), whole_seed(seed)
     found = _family(family, link, ziformula)
@@ -85,5 +83,5 @@ def sbc(
     )  # fmt: skip
     settings = BayesSettings(
         formula, found, ziformula, dispformula, explorer, length, how, True, seed
-    )  # fmt: skip
+    )
     return calibrate(design, settings, priors, int(simulations), int(thin))

@@ -40,6 +40,7 @@ from ._penalised import PenalisedLikelihood as PenalisedLikelihood
 from ._polish import canonical_theta as canonical_theta
 from ._pql import PQL as PQL
 from ._saem import SAEM as SAEM
+from ._score import value_and_grad as value_and_grad
 from ._series import LinearSeries as LinearSeries
 from ._svi import SVI as SVI
 from ._target import Inputs as Inputs

@@ -18,7 +18,6 @@ from ..numeric import fast_jit
 from ._constrain import Space, constrain
 from ._explore import UNKNOWN, Length, nowhere_finite
 from ._nuts import NUTS, _kernel
-from ._nuts import _programs as _chain_programs
 from ._target import Inputs, Target, Whitening, Working, effect_shapes, log_joint
 from ._whiten import find_posterior_mode
 
@@ -120,8 +119,12 @@ def _plain(space: Space, first: Whitening, data: Data) -> Whitening:
 
 
 @lru_cache(maxsize=32)
-def _program(target: Target, structure: Any, warmup: int, how: NUTS):
-    """Compiled: n transitions of every lane, and what they lead to."""
+def _programs(target: Target, structure: Any, warmup: int, how: NUTS):
+    @fast_jit
+    def start(x, keys):
+        first = _kernel(target, None, warmup, how)[0]
+        energy = jnp.full((), UNKNOWN, x.dtype)
+        return jax.vmap(lambda v, key: first(v, energy, 0.0 * v, key))(x, keys)
 
     @fast_jit
     def advance(state, lanes, leaves, n):
@@ -146,7 +149,7 @@ def _program(target: Target, structure: Any, warmup: int, how: NUTS):
         state, diverging = jax.lax.fori_loop(0, n, body, (state, none))
         return state, (*jax.vmap(look)(state, lanes), diverging)
 
-    return advance
+    return start, advance
 
 
 def sample_lanes(
@@ -161,9 +164,11 @@ def sample_lanes(
 ) -> LaneDraws:
     """`length.draws` draws of every lane, `thin` transitions apart, after the warm-up."""
     leaves, structure = jax.tree.flatten(inputs)
-    start, _ = _chain_programs(target, structure, length.warmup, how)
-    advance = _program(target, structure, length.warmup, how)
-    state = start(key, len(y[0]), target.size(inputs.data))
+    start, advance = _programs(target, structure, length.warmup, how)
+    first, second = jax.random.split(key)
+    n = len(y[0])
+    x = jax.random.normal(first, (n, target.size(inputs.data)))
+    state = start(x, jax.random.split(second, n))
     lanes = jax.tree.map(jnp.asarray, (y, whitening))
     state, _ = advance(state, lanes, tuple(leaves), length.warmup)
     if not (np.asarray(state.potential_energy) < UNKNOWN / 2).all():

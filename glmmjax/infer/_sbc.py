@@ -144,8 +144,7 @@ def _run(
     truth = true_loglik(simulated, inputs, q, u, y)
     white, failed = whiten_lanes(target.space, inputs, q, y)
     key = jax.random.key(settings.seed)
-    how: Any = settings.method
-    found = sample_lanes(target, inputs, y, white, how, settings.length, thin, key)
+    found = sample_lanes(target, inputs, y, white, settings.method, settings.length, thin, key)
     true, names = _values(design, slots, space, q, truth)
     flat = found.q.reshape(-1, found.q.shape[-1])
     drawn, _ = _values(design, slots, target.space, flat, found.loglik.ravel())

@@ -8,7 +8,7 @@ from scipy import stats
 
 import glmmjax as gj
 from glmmjax import DataError, NotSupportedError
-from glmmjax.estimators import Length
+from glmmjax.estimators import NUTS, Length
 from glmmjax.infer._bayes import BayesSettings
 from glmmjax.infer._sbc import LOGLIK, calibrate
 from glmmjax.infer._uniform import uniform_pvalue
@@ -73,7 +73,6 @@ class Mute(gj.families.Poisson):
         ({"family": "quasipoisson"}, NotSupportedError, "quasipoisson family has no likelihood"),
         ({"family": Mute()}, NotSupportedError, "mute family has no sample"),
         ({"simulations": 3}, DataError, "simulations is a whole number from 20"),
-        ({"method": "chees"}, NotSupportedError, "calibrates method='nuts' alone"),
         ({"thin": 0}, DataError, "thin is a whole number from 1"),
         ({"priors": {"b": pr.Normal(0, 1e6)}}, DataError, "priors are too wide"),
         ({"priors": {"z": pr.Normal(0, 1)}}, DataError, "priors names 'z'"),
@@ -122,8 +121,7 @@ def test_what_is_wrong_is_found(wrong):
     formula, family, priors = CASES["gaussian"]
     found = gj.families.get(family)
     design = make_design(formula, frame(), found)
-    how = gj.NUTS(), Length(1, 99, 300)
-    settings = BayesSettings(formula, found, None, None, *how, None, True, 0)
+    settings = BayesSettings(formula, found, None, None, NUTS(), Length(1, 99, 300), None, True, 0)
     assumed = {
         "prior": {**priors, "x": pr.Normal(0.5, 0.3)},
         "family": {**priors, "dispersion": pr.InverseGamma(200, 600)},
