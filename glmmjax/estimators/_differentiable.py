@@ -16,8 +16,8 @@ the mode, b^(x, data), and follows by the same chord at the x just found.
 *Signs.* Factors have nonnegative diagonals at the optimum, so that one branch is followed.
 *Zeros.* Where a column of a factor is zero, l is even in it and falls on both sides; its slope,
 also mixed with any other parameter's, vanishes for every data set near by. So the derivative of a
-pinned column is 0, and the others' are those of the model without it. Exactly where a variance begins to
-leave 0 the estimate has a kink, and this is the derivative on the side of 0.
+pinned column is 0, and the others' are those of the model without it. Exactly where a variance
+begins to leave 0 the estimate has a kink, and this is the derivative on the side of 0.
 """
 
 from collections.abc import Callable
