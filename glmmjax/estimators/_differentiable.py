@@ -28,6 +28,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 from jaxtyping import Array, Float
 
 from .._errors import DataError, NotSupportedError, PrecisionError
@@ -87,9 +88,9 @@ def estimate(
     DataError, NotSupportedError : arguments that do not apply to the model.
     """
     _check(model, data, method, penalty, order, key)
-    traced = any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves((data, start, key)))
+    traced = any(isinstance(v, core.Tracer) for v in jax.tree.leaves((data, start, key)))
     if start is None:
-        if any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(data)):
+        if any(isinstance(v, core.Tracer) for v in jax.tree.leaves(data)):
             raise DataError(
                 "estimate cannot look for starting values in data that are being traced by jit, "
                 "vmap or grad: pass start=, the third thing that gj.build returns"
@@ -100,7 +101,7 @@ def estimate(
     if penalty is not None:  # what it closes over becomes an argument, to be differentiated
         closed = jax.make_jaxpr(penalty)(start)
         law, held = closed.jaxpr, tuple(closed.consts)
-        traced |= any(isinstance(v, jax.core.Tracer) for v in held)
+        traced |= any(isinstance(v, core.Tracer) for v in held)
     run = _program(not traced)
     return run(start, data, key, held, law, model, method, order, max_evaluations)
 
@@ -179,7 +180,7 @@ def _bind(law: Any, held: tuple[Any, ...]) -> Callable[[Params], Array] | None:
     """The penalty as a function of parameters, from its program and the arrays that it holds."""
     if law is None:
         return None
-    return lambda params: jax.core.eval_jaxpr(law, held, *jax.tree.leaves(params))[0]
+    return lambda params: core.eval_jaxpr(law, held, *jax.tree.leaves(params))[0]
 
 
 def _objective(

@@ -32,7 +32,8 @@ def named_parameters(fit: "Fit") -> tuple[tuple[str, ...], Named]:
         names += [f"cor:{term.group}:{e[j]}:{e[i]}" for i, j in pairs(len(e), len(entries))]
     eta = _numbers.dispersion_predictor(fit)
     lone = eta is not None and math.isfinite(eta)
-    if lone:
+    at, offset = 0, 0.0
+    if eta is not None and lone:
         names.append("dispersion")
         at = [p.name for p in fit.design.predictors for _ in p.names].index("disp")
         offset = eta - float(fit.estimate.params.beta[at])
