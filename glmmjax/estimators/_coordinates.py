@@ -57,7 +57,7 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
     k = model.mean_predictors
     J = [rows["X"][:, model.column_slice(p)] * mean.slopes[:, [p]] for p in range(k)]
     beta = [mean.beta]
-    blocks = [_whiten(np.concatenate(J, 1), w_mean * _information(family, spread))]
+    blocks = [whiten(np.concatenate(J, 1), w_mean * information(family, spread))]
     rest = family.predictors[1:]
     if isinstance(family, Gaussian) and family.variance_function is not None:
         first, block = _start_spread(family, rows, z - mean.residual, spread, model)
@@ -67,7 +67,7 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
         guess = _dispersion(family, y, mu, spread) if disp else -1.0
         Xp = rows["X"][:, model.column_slice(p)]
         beta.append(np.linalg.lstsq(Xp, guess - rows["offset"][:, p], rcond=None)[0])
-        blocks.append(_whiten(Xp, w * (1.0 if disp else 0.2)))
+        blocks.append(whiten(Xp, w * (1.0 if disp else 0.2)))
     theta, scale, effect = _start_theta(model, data, spread, mean.slopes)
     T = np.zeros((sum(model.columns) + len(scale),) * 2)
     at = 0
@@ -77,7 +77,7 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
     return Start(Params(np.concatenate(beta), theta, np.zeros(0)), T, effect)
 
 
-def _information(family: AbstractFamily, spread: float) -> float:
+def information(family: AbstractFamily, spread: float) -> float:
     """Rough curvature of a row's log-likelihood in its mean's predictor."""
     return {"real": 1.0 / spread**2, "binomial": 0.2}.get(family.support, 1.0)
 
@@ -112,10 +112,10 @@ def _start_spread(
     X, w = rows["X"][:, model.column_slice(k)], rows["weight"]
     shift = np.average(np.asarray(value), weights=w)
     beta = np.linalg.lstsq(X, np.log(spread) - shift - rows["offset"][:, k], rcond=None)[0]
-    return np.r_[beta, r], _whiten(np.column_stack([X, *slopes]), w)
+    return np.r_[beta, r], whiten(np.column_stack([X, *slopes]), w)
 
 
-def _whiten(X: np.ndarray, information: np.ndarray) -> np.ndarray:
+def whiten(X: np.ndarray, information: np.ndarray) -> np.ndarray:
     """T with T'X'WX T = I, by QR: forming X'WX would lose half the digits of a far column."""
     if X.shape[1] == 1 and (length := float(np.sqrt((X[:, 0] ** 2 * information).sum()))) > 0:
         return np.array([[1.0 / length]])

@@ -99,7 +99,7 @@ def diagnose(fit: "Fit") -> Diagnostics:
     separation = _separation.message(runaways)
     lost, spread = listed(failures(fit)), variance_note(fit)
     doubts = (*_doubts(fit, lost), *_separation.wide_effects(fit))
-    notes = (*doubts, *_separation.limits(runaways), *([spread] if spread else []))
+    notes = (*doubts, *_separation.limit_notes(runaways), *([spread] if spread else []))
     verdict, advice = _verdict(fit, boundary, separation or spread, doubts, lost)
     mode = MESSAGES.get(e.result, f"code {e.result}") + (f" ({lost})" if lost else "")
     array = fit.data.buckets[0].X

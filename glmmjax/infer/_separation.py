@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from ..families import AbstractFamily
 from . import _numbers
 
 if TYPE_CHECKING:
@@ -49,28 +50,28 @@ def runaways(fit: "Fit", effects) -> dict[str, list[str]]:
     if fit.model.curve is not None:  # the parameters of a curve are no predictors of a link
         return found
     for p, (size, error) in zip(fit.design.predictors, effects, strict=True):
-        edges = _edges(fit, p.name)
+        limits = edges(fit.family, p.name)
         part = beta[at : at + len(p.names)]
         at += len(p.names)
         eta = p.offset + p.X @ part
-        if edges is None or not eta.size or (eta.min() > edges[0] and eta.max() < edges[1]):
+        if limits is None or not eta.size or (eta.min() > limits[0] and eta.max() < limits[1]):
             continue
-        lost = (size > min(-edges[0], edges[1])) & ~(error < size / 2)
+        lost = (size > min(-limits[0], limits[1])) & ~(error < size / 2)
         names = [repr(p.names[i]) for i in np.flatnonzero(lost)]
         if names:
             found[p.name] = names
     return found
 
 
-def _edges(fit: "Fit", component: str) -> tuple[float, float] | None:
+def edges(family: AbstractFamily, component: str) -> tuple[float, float] | None:
     """Predictors beyond which the mean is as good as at the end of its range; None without."""
     if component == "zi":
         return EDGES["logit"]
     if component == "disp":
-        return EDGES["logit"] if fit.family.support == "count" else None
-    if fit.family.support == "count":
-        return (EDGES["log"][0], math.inf) if fit.family.link.name == "log" else None
-    return EDGES.get(fit.family.link.name) if fit.family.support == "binomial" else None
+        return EDGES["logit"] if family.support == "count" else None
+    if family.support == "count":
+        return (EDGES["log"][0], math.inf) if family.link.name == "log" else None
+    return EDGES.get(family.link.name) if family.support == "binomial" else None
 
 
 def message(runaways: dict[str, list[str]]) -> str:
@@ -89,7 +90,7 @@ def message(runaways: dict[str, list[str]]) -> str:
     return ""
 
 
-def limits(runaways: dict[str, list[str]]) -> tuple[str, ...]:
+def limit_notes(runaways: dict[str, list[str]]) -> tuple[str, ...]:
     """A note on a dispersion that runs to the end of its range."""
     if "disp" not in runaways:
         return ()
@@ -108,13 +109,17 @@ def wide_effects(fit: "Fit") -> tuple[str, ...]:
     if fit.model.curve is not None:
         return ()
     for term, part, entries in _numbers.factor_blocks(fit):
-        edges = _edges(fit, term.component)
-        if edges is None or not term.Z.size:
+        limits = edges(fit.family, term.component)
+        if limits is None or not term.Z.size:
             continue
         Lam = _numbers.factor(theta[part], entries, len(term.effects))
-        if np.median(((term.Z @ Lam) ** 2).sum(1)) > edges[0] ** 2:
-            out.append(
-                f"The random effects of {term.group} are huge on the link scale: most of its "
-                "levels respond all alike, so the data cannot tell how huge; leave the term out"
-            )
+        if np.median(((term.Z @ Lam) ** 2).sum(1)) > limits[0] ** 2:
+            out.append(wide_message(term.group))
     return tuple(out)
+
+
+def wide_message(group: str) -> str:
+    return (
+        f"The random effects of {group} are huge on the link scale: most of its levels respond "
+        "all alike, so the data cannot tell how huge; leave the term out"
+    )

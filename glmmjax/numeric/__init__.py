@@ -13,7 +13,10 @@ from ._dense import backward as backward
 from ._dense import cholesky as cholesky
 from ._dense import forward as forward
 from ._dense import logdet as logdet
+from ._minimise import RUNNING as RUNNING
 from ._minimise import Search as Search
+from ._minimise import advance as advance
+from ._minimise import begin as begin
 from ._minimise import minimise as minimise
 from ._minimise import minimise_host as minimise_host
 from ._newton import CONVERGED as CONVERGED

@@ -1,0 +1,148 @@
+"""One chunk of lanes from responses to numbers; chunks know nothing of one another."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ._gaussian import fit_linear
+from ._objective import LikelihoodLanes
+from ._problem import Problem, lane_data
+from ._responses import Read
+from ._search import LaneSearch, Optima
+from ._start import Lanes, Starts, find_starts
+from ._verdict import FAILED, judge
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Lanes that were fitted; stacked parameters are [beta, theta], NaN where a lane failed."""
+
+    x: Float[np.ndarray, "L d"]
+    se: Float[np.ndarray, "L d"]
+    loglik: Float[np.ndarray, "L"]
+    gradient: Float[np.ndarray, "L"]
+    pinned: Bool[np.ndarray, "L d"]
+    verdict: Int[np.ndarray, "L"]
+    reason: Int[np.ndarray, "L"]
+    runaway: Bool[np.ndarray, "L P"]
+    nobs: Int[np.ndarray, "L"]
+    evaluations: Int[np.ndarray, "L"]
+    notes: dict[int, str]  # of lanes whose response could not be used
+
+    @property
+    def size(self) -> int:
+        return len(self.loglik)
+
+
+ARRAYS = tuple(f.name for f in fields(Part) if f.name != "notes")
+
+
+def join(parts: list[Part]) -> Part:
+    """Parts one after the other."""
+    notes, at = {}, 0
+    for part in parts:
+        notes |= {at + k: text for k, text in part.notes.items()}
+        at += part.size
+    return Part(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in ARRAYS}, notes=notes)
+
+
+def fit_chunk(
+    problem: Problem,
+    read: Read,
+    weight: Float[np.ndarray, "K n"],
+    offset: Float[np.ndarray, "K n p"],
+) -> Part:
+    """Fit the lanes of `read` (inside `double_precision`).
+
+    weight, offset: of the rows, one for all lanes or one each.
+    """
+    on = read.on
+    if not on.all():
+        weight = weight * on
+    usable = np.array([not w for w in read.wrong]) & (weight > 0).any(1)
+    lanes = Lanes(read.y, weight, offset)
+    good = np.flatnonzero(usable)
+    d = problem.model.num_beta + problem.model.num_theta
+    out = _blank(len(read.y), d, problem.model.num_beta, read)
+    if good.size:
+        _fill(out, good, fit_lanes(problem, lanes.take(good)))
+    rows = np.broadcast_to(weight > 0, on.shape)
+    return replace(out, nobs=np.where(usable, rows.sum(1), 0))
+
+
+def fit_lanes(problem: Problem, lanes: Lanes) -> Part:
+    """Lanes whose responses can be used: searched, and once more from another start."""
+    starts = find_starts(problem.design, problem.model, problem.family, lanes)
+    part = _attempt(problem, lanes, starts, False)
+    lost = np.flatnonzero(part.verdict == FAILED)
+    if lost.size:
+        again = _attempt(problem, lanes.take(lost), _elsewhere(problem, starts, lost), True)
+        _fill(part, lost, again)
+        lost = lost[again.verdict == FAILED]
+        for values in (part.x, part.se, part.loglik):
+            values[lost] = np.nan
+    return part
+
+
+def _attempt(problem: Problem, lanes: Lanes, starts: Starts, general: bool) -> Part:
+    """Search once. Lanes are padded to one of few numbers, so that programs are used again."""
+    m = len(lanes)
+    fill = np.minimum(np.arange(padded(m)), m - 1)
+    lanes, starts = lanes.take(fill), starts.take(fill)
+    data = lane_data(problem, lanes)
+    if problem.linear:
+        optima, evaluations = fit_linear(problem, data, lanes, starts, m, general)
+    else:
+        model = problem.model
+        objective = LikelihoodLanes(model, data, problem.estimator.integrator, general)
+        search = LaneSearch(objective, starts, model, model.theta_slice)
+        optima, evaluations = search.run(np.arange(m)), objective.evaluations
+    part = _part(problem, lanes, optima, evaluations)
+    return Part(**{name: getattr(part, name)[:m] for name in ARRAYS}, notes={})
+
+
+def padded(m: int) -> int:
+    """The next power of four, from 16."""
+    size = 16
+    while size < m:
+        size *= 4
+    return size
+
+
+def _part(problem: Problem, lanes: Lanes, optima: Optima, evaluations: Any) -> Part:
+    verdict, reason, runaway = judge(problem, lanes, optima)
+    variance = np.diagonal(optima.cov, axis1=1, axis2=2)
+    se = np.sqrt(np.where(variance >= 0, variance, np.nan))
+    return Part(
+        optima.x.copy(), se, -optima.value, optima.gradient, optima.pinned, verdict, reason,
+        runaway, np.zeros(len(lanes), int), evaluations, {},
+    )  # fmt: skip
+
+
+def _elsewhere(problem: Problem, starts: Starts, lanes: np.ndarray) -> Starts:
+    """Another start: intercepts as they are, slopes halved, small and equal variances."""
+    P = problem.model.num_beta
+    x = starts.x[lanes].copy()
+    first = [problem.model.column_slice(p).start for p in range(len(problem.model.columns))]
+    slopes = np.setdiff1d(np.arange(P), first)
+    x[:, slopes] *= 0.5
+    x[:, P:] *= 0.3
+    return replace(starts.take(lanes), x=x)
+
+
+def _fill(part: Part, lanes: np.ndarray, found: Part) -> None:
+    for name in ARRAYS:
+        getattr(part, name)[lanes] = getattr(found, name)
+
+
+def _blank(L: int, d: int, P: int, read: Read) -> Part:
+    """Lanes that failed before they began."""
+    notes = {k: w or "every weight is zero" for k, w in enumerate(read.wrong) if w}
+    nan = np.full(L, np.nan)
+    return Part(
+        np.full((L, d), np.nan), np.full((L, d), np.nan), nan, nan.copy(), np.zeros((L, d), bool),
+        np.full(L, FAILED), np.full(L, 6), np.zeros((L, P), bool), np.zeros(L, int),
+        np.zeros(L, int), notes,
+    )  # fmt: skip

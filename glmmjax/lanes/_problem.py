@@ -1,0 +1,56 @@
+"""What the chunks of a batch have in common, and how the rows of one become data on the device."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..design import Design
+from ..design._buckets import Slots
+from ..estimators import LinearMixed
+from ..families import AbstractFamily
+from ..model import Bucket, Data, Model
+from ._objective import LaneData
+from ._start import Lanes
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One design, packed, and the way it is fitted. `data.buckets` hold a placeholder's y."""
+
+    design: Design
+    family: AbstractFamily
+    model: Model
+    slots: Slots
+    data: Data  # on the device, float64
+    estimator: Any
+    own_dispersion: bool  # did the user model it, so that its coefficients are shown?
+
+    @property
+    def linear(self) -> bool:
+        return isinstance(self.estimator, LinearMixed)
+
+    @property
+    def reml(self) -> bool:
+        return self.linear and self.estimator.reml
+
+
+def lane_data(problem: Problem, lanes: Lanes) -> LaneData:
+    """The rows of the lanes in their buckets; only what differs between lanes has a lane axis."""
+    shared, own = [], []
+    for bucket, rows, source in zip(
+        problem.data.buckets, problem.slots.rows, problem.slots.source, strict=True
+    ):
+        weight = np.where(rows >= 0, lanes.weight[:, rows], 0.0)
+        offset = lanes.offset[:, source]
+        kept = [v[0] if len(v) == 1 else None for v in (weight, offset)]
+        mine = [None if len(v) == 1 else jnp.asarray(v) for v in (weight, offset)]
+        y = jnp.asarray(lanes.y[:, source])
+        own.append(Bucket(y, None, None, None, mine[1], mine[0], sizes=bucket.sizes))  # pyright: ignore
+        shared.append(
+            Bucket(None, bucket.X, bucket.Z, bucket.level,
+                   None if kept[1] is None else jnp.asarray(kept[1]),
+                   None if kept[0] is None else jnp.asarray(kept[0]), sizes=bucket.sizes)
+        )  # fmt: skip
+    return LaneData(Data(tuple(shared)), tuple(own), len(lanes))

@@ -1,0 +1,117 @@
+"""All chunks of a batch: threads over chunks, parts on disk, smaller chunks where memory ends.
+
+Chunks are independent, and a program lets go of the interpreter while it runs, so that threads
+keep all cores busy. Each takes the next chunk when it is done with one; no more are read ahead than
+there are threads, so that responses may come from an iterator larger than memory.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .._errors import GlmmjaxWarning
+from ..infer._fit import double_precision
+from ._chunk import Part, fit_chunk, join
+from ._problem import Problem
+from ._responses import Block, Read, Reader
+
+CHUNK = 1024  # lanes
+FEW = 64  # below which a chunk is not cut for the sake of another thread
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Lanes first .. first + len(block.values) of the batch."""
+
+    first: int
+    block: Block
+    weight: Any  # (K, n) of the kept rows, one row for all lanes or one each
+    offset: Any
+
+
+def jobs(
+    blocks: Iterator[Block], chunk: int, threads: int,
+    weight: Callable[[slice], np.ndarray], offset: Callable[[slice], np.ndarray],
+) -> Iterator[Job]:  # fmt: skip
+    """The blocks cut into chunks."""
+    first = 0
+    for block in blocks:
+        L = len(block.values)
+        size = min(chunk, max(FEW, -(-L // threads)))
+        for at in range(0, L, size):
+            part = slice(at, min(at + size, L))
+            names = None if block.names is None else block.names[part]
+            where = slice(first + part.start, first + part.stop)
+            yield Job(where.start, Block(names, block.values[part]), weight(where), offset(where))
+        first += L
+
+
+def fit_job(problem: Problem, reader: Reader, job: Job) -> Part:
+    """One chunk; halves of it, and theirs, where memory does not suffice."""
+    with double_precision():
+        read = reader.read(job.block.values)
+        return _fit_read(problem, read, job.weight, job.offset)
+
+
+def _fit_read(problem: Problem, read: Read, weight: np.ndarray, offset: np.ndarray) -> Part:
+    try:
+        return fit_chunk(problem, read, weight, offset)
+    except (MemoryError, RuntimeError) as error:
+        L = len(read.y)
+        if L < 2 or not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)):
+            raise
+    warnings.warn(
+        f"a chunk of {L} responses does not fit into memory; it is fitted in two of "
+        f"{(L + 1) // 2}: give chunk={(L + 1) // 2} to begin with that",
+        GlmmjaxWarning,
+        stacklevel=2,
+    )
+    halves = []
+    for half in (slice(0, (L + 1) // 2), slice((L + 1) // 2, L)):
+        part = Read(read.y[half], read.on[half], read.wrong[half])
+        w, o = (v if len(v) == 1 else v[half] for v in (weight, offset))
+        halves.append(_fit_read(problem, part, w, o))
+    return join(halves)
+
+
+def run(
+    work: Callable[[Job], Part], jobs: Iterator[Job], threads: int,
+    done: Callable[[Job, Part], None],
+) -> list[tuple[Job, Part]]:  # fmt: skip
+    """Every job's part, in order; `done` is called in this thread, in the order they end."""
+    found: list[tuple[Job, Part]] = []
+    with ThreadPoolExecutor(threads, thread_name_prefix="lanes") as pool:
+        pending: dict[Future, Job] = {}
+
+        def collect(some: Any) -> None:
+            for future in some:
+                job = pending.pop(future)
+                part = future.result()
+                done(job, part)
+                # The responses have done their service: what is kept must not grow with n.
+                light = replace(job, block=Block(job.block.names, job.block.values[:, :0]),
+                                weight=None, offset=None)  # fmt: skip
+                found.append((light, part))
+
+        try:
+            for job in jobs:
+                pending[pool.submit(work, job)] = job
+                if len(pending) > threads:
+                    collect(wait(pending, return_when=FIRST_COMPLETED).done)
+            while pending:
+                collect(wait(pending, return_when=FIRST_COMPLETED).done)
+        finally:
+            for future in pending:
+                future.cancel()
+    return sorted(found, key=lambda pair: pair[0].first)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else (os.cpu_count() or 1)

@@ -1,0 +1,223 @@
+"""The outer search of many lanes side by side: what `estimators/_search.py` does for one.
+
+Descent, canonical factors and pinned columns, an escape from saddles, Newton steps with a Hessian
+by central differences, which then gives the covariance. Every stage works on the lanes that need
+it and asks the objective for their points together. A lane's line search is part of its own state
+(`numeric.advance`), so no lane waits for another's.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ..estimators import canonical_theta
+from ..model import Model
+from ..numeric import RUNNING, Search, advance, begin, fast_jit
+from ._start import Starts
+
+STEP = 5e-4  # of central differences, in coordinates where one unit is about one standard error
+TOL = 1e-11  # on the decrement of the descent
+EVALUATIONS = 300  # of one lane's descent
+ROUNDS = 4  # of descents that ended in a saddle
+LENGTHS = (1.0, -1.0, 0.1, -0.1, 5.0, -5.0)  # of steps out of one
+
+
+class Objective(Protocol):
+    """What is minimised, lane by lane."""
+
+    evaluations: Int[np.ndarray, "L"]
+
+    def __call__(self, lanes: Any, X: Any, keep: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """(values, gradients) of lanes at points."""
+        ...
+
+    def forget(self, lanes: Any) -> None:
+        """Start anew whatever is warm-started."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Optima:
+    """Where the searches ended. The covariance is NaN where an entry is pinned."""
+
+    x: Float[np.ndarray, "L d"]
+    value: Float[np.ndarray, "L"]
+    cov: Float[np.ndarray, "L d d"]
+    pinned: Bool[np.ndarray, "L d"]
+    converged: Bool[np.ndarray, "L"]
+    gradient: Float[np.ndarray, "L"]  # in standard errors
+    min_eigenvalue: Float[np.ndarray, "L"]
+
+
+@lru_cache(maxsize=8)
+def _step(tol: float):
+    """Compiled (states, f, g, which move) -> states."""
+
+    def one(s: Search, f, g, moves) -> Search:
+        new = advance(jnp, s, f, g, tol)
+        return jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, s)
+
+    return fast_jit(jax.vmap(one))
+
+
+class LaneSearch:
+    """Lanes in round coordinates y, x = centre + T y."""
+
+    def __init__(self, objective: Objective, start: Starts, model: Model, theta_at: slice):
+        self.objective, self.model, self.at = objective, model, theta_at
+        self.T, self.sd, self.B = start.T, start.effect_sd, start.B
+        self.centre = start.x.copy()
+        L, d = self.centre.shape
+        self.size = d
+        self.value, self.grad = np.full(L, np.inf), np.full((L, d), np.nan)
+        self.pinned = np.zeros((L, d), bool)
+        self.H = np.full((L, d, d), np.nan)
+
+    def run(self, lanes: Int[np.ndarray, "m"]) -> Optima:
+        """Search in these lanes; the others stay without a value."""
+        todo = lanes
+        for _ in range(ROUNDS):
+            self._descend(todo)
+            todo = todo[np.isfinite(self.value[todo])]
+            self._settle(todo)
+            self._curve(todo)
+            todo = self._escape(todo)
+            if not todo.size:
+                break
+        return self._finish(lanes)
+
+    def _move(self, lanes: np.ndarray, x: np.ndarray, f: np.ndarray, g: np.ndarray) -> None:
+        self.centre[lanes], self.value[lanes], self.grad[lanes] = x, f, g
+
+    def _point(self, lanes: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return self.centre[lanes] + np.einsum("lij,lj->li", self.T[lanes], y)
+
+    def _descend(self, lanes: np.ndarray) -> None:
+        """BFGS; a lane stops when its decrement is below `TOL`."""
+        L, d = self.centre.shape
+        states = jax.vmap(lambda B: begin(jnp, jnp.zeros(d), B))(jnp.asarray(self.B))
+        f, g = np.full(L, np.inf), np.zeros((L, d))
+        moves = np.zeros(L, bool)
+        moves[lanes] = True
+        raw = self.grad.copy()
+        step = _step(TOL)
+        for _ in range(EVALUATIONS):
+            now = np.flatnonzero(moves)
+            if not now.size:
+                break
+            x = self._point(now, np.asarray(states.trial)[now])
+            f[now], raw[now] = self.objective(now, x)
+            g[now] = np.einsum("lij,li->lj", self.T[now], raw[now])
+            before = np.asarray(states.steps)
+            states = step(states, f, g, moves)
+            accepted = moves & (np.asarray(states.steps) > before)
+            self.value[accepted], self.grad[accepted] = f[accepted], raw[accepted]
+            moves &= (np.asarray(states.status) == RUNNING) & np.isfinite(np.asarray(states.f))
+        self.centre[lanes] = self._point(lanes, np.asarray(states.x)[lanes])
+
+    def _settle(self, lanes: np.ndarray) -> None:
+        """Canonical factors; columns that are zero are pinned if nothing is lost."""
+        self.pinned[lanes] = False
+        theta, zero = canonical_theta(self.model, self.centre[lanes, self.at], self.sd[lanes])
+        same = np.isclose(theta, self.centre[lanes, self.at], rtol=1e-12, atol=0.0)
+        turned = np.flatnonzero(zero.any(1) | ~same.all(1))
+        if not turned.size:
+            return
+        who, x = lanes[turned], self.centre[lanes[turned]]
+        x[:, self.at] = theta[turned]
+        self.objective.forget(who)
+        f, g = self.objective(who, x)
+        keep = f <= self.value[who] + 1e-8 * (1 + np.abs(self.value[who]))
+        self._move(who[keep], x[keep], f[keep], g[keep])
+        self.pinned[who[keep], self.at] = zero[turned[keep]]
+
+    def _curve(self, lanes: np.ndarray) -> None:
+        """Hessians in round coordinates, by central differences of the gradient."""
+        d, m = self.size, len(lanes)
+        ends = np.concatenate([self.T[lanes], -self.T[lanes]], 2).swapaxes(1, 2)  # (m, 2d, d)
+        X = self.centre[lanes][:, None] + STEP * ends
+        _, g = self.objective(np.repeat(lanes, 2 * d), X.reshape(2 * d * m, d), keep=False)
+        slope = g.reshape(m, 2, d, d) @ self.T[lanes][:, None]
+        H = (slope[:, 0] - slope[:, 1]) / (2 * STEP)
+        self.H[lanes] = 0.5 * (H + H.swapaxes(1, 2))
+
+    def _escape(self, lanes: np.ndarray) -> np.ndarray:
+        """Leave saddles along the direction of the most negative curvature; who left one."""
+        lanes = lanes[np.isfinite(self.H[lanes]).all((1, 2))]
+        curvature, directions = np.linalg.eigh(self.H[lanes])
+        saddle = curvature[:, 0] < -1e-6 * np.maximum(1.0, curvature[:, -1])
+        todo, along, left = lanes[saddle], directions[saddle, :, 0], []
+        for length in LENGTHS:
+            if not todo.size:
+                break
+            x = self._point(todo, length * along)
+            f, g = self.objective(todo, x)
+            lower = f < self.value[todo] - 1e-10 * (1 + np.abs(self.value[todo]))
+            self._move(todo[lower], x[lower], f[lower], g[lower])
+            left.append(todo[lower])
+            todo, along = todo[~lower], along[~lower]
+        return np.concatenate(left) if left else todo[:0]
+
+    def _finish(self, lanes: np.ndarray) -> Optima:
+        """Newton steps with the Hessian; its inverse is the covariance."""
+        L, d = self.centre.shape
+        decrement, smallest = np.full(L, np.inf), np.full(L, np.nan)
+        todo = lanes[np.isfinite(self.value[lanes])]
+        for _ in range(ROUNDS):
+            smallest[todo] = self._smallest(todo)
+            todo = todo[smallest[todo] > 0]
+            y = -self._solve(todo)
+            decrement[todo] = -(y * self._round_grad(todo)).sum(1)
+            more = decrement[todo] >= 1e-16
+            todo, y = todo[more], y[more]
+            if not todo.size:
+                break
+            x = self._point(todo, y)
+            f, g = self.objective(todo, x)
+            ok = np.isfinite(f) & (f <= self.value[todo] + 1e-10 * (1 + np.abs(self.value[todo])))
+            todo = todo[ok]
+            self._move(todo, x[ok], f[ok], g[ok])
+            decrement[todo] = (self._solve(todo) * self._round_grad(todo)).sum(1)
+            todo = todo[decrement[todo] >= 1e-12]
+            self._curve(todo)
+        cov = np.full((L, d, d), np.nan)
+        done = lanes[smallest[lanes] > 0]
+        cov[done] = self._covariance(done)
+        gradient = np.sqrt(np.maximum(decrement, 0.0))
+        converged = (smallest > 0) & (gradient < 1e-4) & np.isfinite(self.value)
+        return Optima(self.centre, self.value, cov, self.pinned, converged, gradient, smallest)
+
+    def _live(self, lanes: np.ndarray) -> np.ndarray:
+        """Hessians with an identity in the place of pinned entries."""
+        off = self.pinned[lanes]
+        H = np.where(off[:, :, None] | off[:, None, :], 0.0, self.H[lanes])
+        return H + off[:, :, None] * np.eye(self.size)
+
+    def _smallest(self, lanes: np.ndarray) -> np.ndarray:
+        """Smallest eigenvalue among entries that are free; NaN where there is no Hessian."""
+        H = self._live(lanes)
+        finite = np.isfinite(H).all((1, 2))
+        off = self.pinned[lanes]
+        H = np.where(finite[:, None, None], H, np.eye(self.size))
+        # A pinned entry stands aside: its eigenvalue is made larger than any other.
+        big = 1.0 + np.abs(H).sum(2).max(1)
+        H = H + (big[:, None] * off)[:, :, None] * np.eye(self.size)
+        return np.where(finite, np.linalg.eigvalsh(H)[:, 0], np.nan)
+
+    def _round_grad(self, lanes: np.ndarray) -> np.ndarray:
+        g = np.einsum("lij,li->lj", self.T[lanes], self.grad[lanes])
+        return np.where(self.pinned[lanes], 0.0, g)
+
+    def _solve(self, lanes: np.ndarray) -> np.ndarray:
+        return np.linalg.solve(self._live(lanes), self._round_grad(lanes)[..., None])[..., 0]
+
+    def _covariance(self, lanes: np.ndarray) -> np.ndarray:
+        off = self.pinned[lanes]
+        inverse = np.linalg.inv(self._live(lanes))
+        cov = self.T[lanes] @ inverse @ self.T[lanes].swapaxes(1, 2)
+        return np.where(off[:, :, None] | off[:, None, :], np.nan, cov)
