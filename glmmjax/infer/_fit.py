@@ -5,7 +5,7 @@ pandas come out; JAX arrays stay inside, and every computation runs in a scoped 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -222,6 +222,22 @@ class Fit:
         """
         return _tables.cov_params(self, full, kind, cluster)
 
+    def delta(
+        self,
+        function: Callable[..., Any],
+        level: float = 0.95,
+        *,
+        cov: str = "model",
+        cluster: Any = None,
+    ) -> "pd.DataFrame":
+        """Estimate, std_error, lower, upper of a JAX function of the parameters (delta method).
+
+        It gets a mapping: coefficients by name, `sd:<group>:<effect>`,
+        `cor:<group>:<effect>:<effect>`, `dispersion`; and returns a number, an array or a dict of
+        numbers. Raises `DataError` for a name that is no parameter.
+        """
+        return _delta.delta(self, function, level, cov, cluster)
+
     def influence(self, by: Any = None) -> "pd.DataFrame":
         """Approximate change of every parameter if a row were left out, and Cook's distance.
 
@@ -337,6 +353,7 @@ class Fit:
 
 
 from . import (  # noqa: E402
+    _delta,
     _diagnose,
     _effects,
     _influence,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.compiling import quick_compilation
 from helpers.marks import slow
 
 import glmmjax as gj
@@ -20,6 +21,12 @@ MODELS = {
     "poisson": ("grouseticks", "TICKS ~ YEAR + (1 | LOCATION)", "poisson"),
     "singular": ("Dyestuff2", "Yield ~ 1 + (1 | Batch)", "gaussian"),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quickly():
+    with quick_compilation():
+        yield
 
 
 @cache
@@ -67,7 +74,7 @@ def slope(f, h):
     ("name", "method"),
     [
         ("binomial", gj.Laplace()),
-        ("gaussian", REML),
+        slow("gaussian", REML),
         slow("gaussian", gj.Laplace()),
         slow("poisson", gj.Laplace()),
         slow("binomial", gj.AGQ(5)),
@@ -106,6 +113,7 @@ def test_a_single_weight_a_single_x_and_the_padding():
     assert padding.any() and not np.asarray(J["X"])[:, padding].any()
 
 
+@pytest.mark.slow
 def test_a_variance_of_zero_stays_and_the_rest_is_the_model_without_it():
     """Batches of Dyestuff2 differ by less than chance: the mean and the residual sd are moments."""
     name = "singular"
@@ -155,6 +163,7 @@ def test_order_two_gives_second_derivatives():
     np.testing.assert_allclose(second, slope(lambda t: np.asarray(first(t)), 0.02), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_penalty_s_strength_is_differentiated():
     """One coefficient and a flat likelihood elsewhere: the ridge's derivative against refits."""
     model, data, start = built("binomial")

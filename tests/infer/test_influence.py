@@ -52,6 +52,7 @@ def test_a_smaller_weight_of_rows_moves_the_estimates_as_far_as_predicted(name):
     np.testing.assert_allclose(errors[0][big] / errors[1][big], 2.0, atol=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copies", [10])
 def test_a_smaller_weight_of_a_group_moves_the_estimates_as_far_as_predicted(copies):
     """In k copies of the data, one copy of a herd is 1/k of the weight that all of them have."""
