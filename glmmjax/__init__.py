@@ -15,6 +15,7 @@ _HOME = {
     "PQL": "estimators", "Linearize": "estimators", "MCEM": "estimators", "SAEM": "estimators",
     "NUTS": "estimators", "ChEES": "estimators", "SVI": "estimators", "Pathfinder": "estimators",
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
+    "take_units": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "estimate": "estimators", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
@@ -96,4 +97,5 @@ if TYPE_CHECKING:
     from .integrate import marginal_loglik as marginal_loglik
     from .lanes import BatchFit as BatchFit
     from .model import joint as joint
+    from .model import take_units as take_units
     from .nonlinear import nlmm as nlmm

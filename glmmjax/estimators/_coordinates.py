@@ -7,6 +7,7 @@ size of its effect and 1/sqrt(number of levels).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ def stack(params: Params) -> np.ndarray:
     return np.concatenate([np.asarray(v, float) for v in (params.beta, params.theta, params.psi)])
 
 
-def unstack(model: Model, x: np.ndarray) -> Params:
+def unstack(model: Model, x: Any) -> Params:
     """The inverse of `stack`."""
     at = model.theta_slice
     return Params(x[: at.start], x[at], x[at.stop :])

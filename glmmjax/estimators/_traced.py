@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..model import Bucket, Data, Model, Params, fixed_part, log_prob
-from ..numeric import minimise
+from ..numeric import backward, cholesky, minimise
 from ._polish import canonical_theta
 
 STEP = 5e-4  # of central differences, in standard errors
@@ -111,15 +111,13 @@ def _curvatures(model: Model, params: Params, data: Data) -> list[Float[Array, "
 
 
 def _inverse_root(X: Float[Array, "n P"]) -> Float[Array, "P P"]:
-    """T with T'X'X T = I; a diagonal one where columns depend on each other."""
-    P = X.shape[1]
-    R = jnp.linalg.qr(X, mode="r") if X.shape[0] >= P else jnp.zeros((P, P), X.dtype)
-    size = jnp.abs(jnp.diagonal(R))
-    sound = jnp.min(size, initial=jnp.inf) > 1e-12 * jnp.max(size, initial=0.0)
+    """T with T'X'X T = I; a diagonal one where columns are all but dependent."""
     length = jnp.sqrt((X**2).sum(0))
-    rough = jnp.diag(1.0 / jnp.where(length > 0, length, 1.0))
-    full = jnp.linalg.inv(jnp.where(sound, R, jnp.eye(P, dtype=X.dtype)))
-    return jnp.where(sound, full, rough)
+    length = jnp.where(length > 0, length, 1.0)
+    unit, one = X / length[None, :], jnp.eye(X.shape[1], dtype=X.dtype)
+    L = cholesky(unit.T @ unit)
+    sound = jnp.isfinite(L).all() & (jnp.min(jnp.diagonal(L), initial=jnp.inf) > 1e-6)
+    return backward(jnp.where(sound, L, one), one) / length[:, None]
 
 
 def away_from_zero(model: Model, theta: Float[Array, "t"], unit: Float[Array, "t"]) -> Array:

@@ -5,7 +5,7 @@ pandas come out; JAX arrays stay inside, and every computation runs in a scoped 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -206,13 +206,45 @@ class Fit:
         """Two-sided Wald p-values from the normal distribution."""
         return _tables.pvalues(self)
 
-    def conf_int(self, level: float = 0.95, method: str = "wald") -> "pd.DataFrame":
-        """Confidence intervals of `params`, columns `lower` and `upper`."""
-        return _tables.conf_int(self, level, method)
+    def conf_int(
+        self, level: float = 0.95, method: str = "wald", *, cov: str = "model", cluster: Any = None
+    ) -> "pd.DataFrame":
+        """Confidence intervals of `params`, columns `lower`, `upper`; `cov` as in `cov_params`."""
+        return _tables.conf_int(self, level, method, cov, cluster)
 
-    def cov_params(self, full: bool = False) -> "pd.DataFrame":
-        """Covariance of `params`; `full` adds dispersion and the entries of the factors."""
-        return _tables.cov_params(self, full)
+    def cov_params(
+        self, full: bool = False, *, kind: str = "model", cluster: Any = None
+    ) -> "pd.DataFrame":
+        """Covariance of `params`; `full` adds dispersion and the entries of the factors.
+
+        kind: "model", or cluster-robust "CR0", "CR1", "CR2" (`infer/_cluster.py`). cluster: a
+        grouping factor or an array for the rows used; the independent units if None.
+        """
+        return _tables.cov_params(self, full, kind, cluster)
+
+    def delta(
+        self,
+        function: Callable[..., Any],
+        level: float = 0.95,
+        *,
+        cov: str = "model",
+        cluster: Any = None,
+    ) -> "pd.DataFrame":
+        """Estimate, std_error, lower, upper of a JAX function of the parameters (delta method).
+
+        It gets a mapping: coefficients by name, `sd:<group>:<effect>`,
+        `cor:<group>:<effect>:<effect>`, `dispersion`; and returns a number, an array or a dict of
+        numbers. Raises `DataError` for a name that is no parameter.
+        """
+        return _delta.delta(self, function, level, cov, cluster)
+
+    def influence(self, by: Any = None) -> "pd.DataFrame":
+        """Approximate change of every parameter if a row were left out, and Cook's distance.
+
+        `by`, a grouping factor or an array: if each of its groups of rows were. The
+        infinitesimal jackknife: no refits.
+        """
+        return _influence.influence(self, by)
 
     @property
     def varcorr(self) -> "pd.DataFrame":
@@ -237,9 +269,12 @@ class Fit:
         """Parameters of the residuals' correlation: `rho`, over one unit of time; else empty."""
         return _tables.corr_params(self)
 
-    def tidy(self) -> "pd.DataFrame":
-        """One row a parameter: component, group, term, estimate, std_error, statistic, ..."""
-        return _tables.tidy(self)
+    def tidy(self, *, cov: str = "model", cluster: Any = None) -> "pd.DataFrame":
+        """One row a parameter: component, group, term, estimate, std_error, statistic, ...
+
+        `cov` and `cluster` as in `cov_params`, for the coefficients.
+        """
+        return _tables.tidy(self, cov=cov, cluster=cluster)
 
     def glance(self) -> "pd.DataFrame":
         """One row: nobs, df, loglik, aic, bic, sigma, converged, singular, verdict, ..."""
@@ -318,8 +353,10 @@ class Fit:
 
 
 from . import (  # noqa: E402
+    _delta,
     _diagnose,
     _effects,
+    _influence,
     _integral,
     _population,
     _predict,
