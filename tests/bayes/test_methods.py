@@ -205,6 +205,13 @@ def test_matrices_that_would_be_too_large(monkeypatch):
     gj.SVI("low_rank").check(Target(m.space), m.inputs)
 
 
+def test_a_refusal_comes_before_the_search_for_the_mode(cbpp, monkeypatch):
+    monkeypatch.setattr("glmmjax.estimators._svi.LARGEST", 15)
+    monkeypatch.setattr("glmmjax.infer._bayes.find_posterior_mode", pytest.fail)
+    with pytest.raises(NotSupportedError, match="20 numbers is too large"):
+        gj.bayes(CBPP, cbpp, "binomial", priors=PRIORS, method="svi")
+
+
 # ---- parts -------------------------------------------------------------------------------------
 
 

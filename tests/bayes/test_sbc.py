@@ -55,6 +55,17 @@ def test_the_smallest_of_the_pvalues_counts(rng):
     assert "not uniform" in str(found) and str(found).endswith("a note")
 
 
+def test_one_of_many_quantities_is_found(rng):
+    """p-values beyond what simulations can tell: those of 200 quantities are multiplied by 200."""
+    import pandas as pd
+
+    ranks = pd.DataFrame(rng.integers(0, 100, (150, 200)))
+    found = gj.infer._sbc.Calibration(ranks, ranks, 99, np.zeros(150))
+    assert found.uniform()
+    spoilt = ranks.assign(stuck=0).rename(columns=str)
+    assert gj.infer._sbc.Calibration(spoilt, spoilt, 99, np.zeros(150)).pvalue < 1e-9
+
+
 # ---- what is refused, before anything is compiled -------------------------------------------
 
 
