@@ -103,7 +103,7 @@ def _verdict(
             f"{saturated} trajectories were cut at {method.longest} steps: "
             f"{method.longest_advice}, or rescale columns"
         )
-    if k > largest_k(fit.draws):
+    if k > THRESHOLD:
         return "suspect", (
             f"the importance ratios have a heavy tail (Pareto k {k:.2f}), so that the integrated "
             "likelihood is not good enough: use marginal=gj.AGQ(15), or marginal=False"
@@ -118,9 +118,14 @@ def _verdict_of_ratios(k: float, good: float) -> tuple[str, str]:
             f"draws of an approximation that is close enough to the posterior (Pareto k {k:.2f}) "
             "for resample() to correct what it misses"
         )
+    if k <= THRESHOLD:
+        return "suspect", (
+            f"draws of an approximation, too few for resample() to correct what it misses (Pareto "
+            f"k {k:.2f}, above {good:.2g}): raise draws="
+        )
     return "suspect" if k <= HOPELESS else "failed", (
         f"draws of an approximation, too far from the posterior to be corrected (Pareto k {k:.2f}, "
-        f"above {good:.2g}): take method='nuts', or marginal=True, which leaves less to "
+        f"above {THRESHOLD}): take method='nuts', or marginal=True, which leaves less to "
         "approximate"
     )
 

@@ -171,6 +171,7 @@ def test_few_draws_need_lighter_tails(fits):
         tree["sample_stats"]["log_weight"] = 0 * tree["sample_stats"]["lp"] + ratios
         found = replace(fits("svi"), tree=tree).diagnostics
         assert found.verdict == verdict and 0.5 < found.pareto_k < 0.7
+        assert ("raise draws=" in found.advice) == (draws == 100)
 
 
 # ---- settings ----------------------------------------------------------------------------------
