@@ -19,7 +19,7 @@ from jaxtyping import Float
 from .._errors import DataError, NotSupportedError
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimators import Inputs, Space, Target, find_start, first_coordinates, restrict
+from ..estimators import NUTS, Inputs, Space, Target, find_start, first_coordinates, restrict
 from ..estimators._calibrate import (
     sample_lanes,
     true_effects,
@@ -195,7 +195,9 @@ def _ranked(
     if failed:
         notes.append(f"{failed} searches for the posterior's mode failed: sampled unwhitened there")
     if (share := float((diverging > 0).mean())) > 0:
-        notes.append(f"{100 * share:.0f} % of the simulations had divergences")
+        notes.append(
+            f"{100 * share:.0f} % of the simulations had divergences: {NUTS.divergence_advice}"
+        )
     low = float(np.median(ess, 0).min())
     if low < FEW * L:
         notes.append(f"draws are not independent (median ESS {low:.0f} of {L}): raise thin=")

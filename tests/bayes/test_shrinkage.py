@@ -134,8 +134,9 @@ def test_no_mode_of_a_penalised_likelihood_and_no_shrunken_sd():
         gj.bayes(formula, frame, priors={"sd": HORSESHOE})
     with pytest.raises(DataError, match="slab_df of Horseshoe is a positive"):
         pr.Horseshoe(slab_df=-1)
-    with pytest.raises(DataError, match="mean of R2D2 is a number below 1"):
-        pr.R2D2(1.5)
+    for mean in (1.5, np.float32(1.0)):
+        with pytest.raises(DataError, match="mean of R2D2 is a number below 1"):
+            pr.R2D2(mean)
 
 
 # ---- posteriors ------------------------------------------------------------------------------
