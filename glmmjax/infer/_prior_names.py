@@ -79,9 +79,9 @@ def name_priors(
     """Every parameter's prior.
 
     start: starting values of beta; flat: parameters left out get no prior in the place of a
-    default. Raises DataError for a key that names nothing (with a list of
-    the names), a value that is no prior or of the wrong support, and a flat prior on a standard
-    deviation that has no proper posterior.
+    default. Raises DataError for a key that names nothing (with a list of the names), a value that
+    is no prior or of the wrong support, and a flat prior on a standard deviation that has no proper
+    posterior; NotSupportedError for a shrinkage prior where a mode is wanted (flat).
     """
     given = _mapping(given)
     rows = [
