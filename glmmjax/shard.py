@@ -40,10 +40,7 @@ def list_devices(devices: Any, local: bool = False) -> list[Any]:
         if devices < 1:
             raise DataError(f"devices= is a number of 1 or more, not {devices}")
         if devices > len(known):
-            raise DataError(
-                f"devices={devices}, but JAX has {len(known)} here. CPU cores count as one device; "
-                f"XLA_FLAGS=--xla_force_host_platform_device_count={devices} cuts them into more"
-            )
+            raise DataError(f"devices={devices}, but there are {len(known)}{_hint(devices)}")
         return known[:devices]
     found = list(devices) if isinstance(devices, Iterable) else []
     if not found or not all(isinstance(d, jax.Device) for d in found):
@@ -55,6 +52,12 @@ def list_devices(devices: Any, local: bool = False) -> list[Any]:
     if local and (far := [d for d in found if d not in known]):
         raise DataError(f"devices= holds {far[0]}, which belongs to another process")
     return found
+
+
+def _hint(wanted: int) -> str:
+    flag = f"XLA_FLAGS=--xla_force_host_platform_device_count={wanted}"
+    cpu = f": a CPU is one device, unless {flag} was set before JAX was imported"
+    return cpu if jax.default_backend() == "cpu" else ""
 
 
 def units_mesh(devices: Any) -> Mesh:

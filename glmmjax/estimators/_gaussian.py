@@ -53,9 +53,7 @@ def _program(model: Model, structure, reml: bool, points: int, mesh=None):
 @lru_cache(maxsize=8)
 def _crosses(model: Model, mesh=None):
     along, _ = placement(mesh)
-    return fast_jit(
-        lambda data, T, b0: cross_products(model, data, T, b0), out_shardings=along
-    )
+    return fast_jit(lambda data, T, b0: cross_products(model, data, T, b0), out_shardings=along)
 
 
 @dataclass(frozen=True)

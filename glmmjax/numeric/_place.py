@@ -23,7 +23,9 @@ def placement(mesh: Mesh | None) -> tuple[NamedSharding | None, NamedSharding | 
     """(cut along the leading axis, a whole copy on every device), as `out_shardings` take them."""
     if mesh is None:
         return None, None
-    return NamedSharding(mesh, PartitionSpec(*mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, PartitionSpec(*mesh.axis_names)), NamedSharding(
+        mesh, PartitionSpec()
+    )
 
 
 def put(array: Any, sharding: NamedSharding | None) -> Any:
