@@ -20,7 +20,7 @@ _HOME = {
     "build": "api", "estimate": "estimators", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
     "batch": "batching", "BatchFit": "lanes", "sbc": "calibration",
-    "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
+    "distribute": "shard", "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
     "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
@@ -99,3 +99,4 @@ if TYPE_CHECKING:
     from .model import joint as joint
     from .model import take_units as take_units
     from .nonlinear import nlmm as nlmm
+    from .shard import distribute as distribute
