@@ -5,7 +5,7 @@ pandas come out; JAX arrays stay inside, and every computation runs in a scoped 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from ..model import Data, Model
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ._bootstrap import Bootstrap
 
 
 @contextmanager
@@ -206,9 +208,15 @@ class Fit:
         """Two-sided Wald p-values from the normal distribution."""
         return _tables.pvalues(self)
 
-    def conf_int(self, level: float = 0.95, method: str = "wald") -> "pd.DataFrame":
-        """Confidence intervals of `params`, columns `lower` and `upper`."""
-        return _tables.conf_int(self, level, method)
+    def conf_int(
+        self, level: float = 0.95, method: str = "wald", **options: Any
+    ) -> "pd.DataFrame":
+        """Confidence intervals of `params`, columns `lower` and `upper`.
+
+        method: "wald", or "bootstrap" with the options n, seed and progress of `bootstrap` and
+        kind="percentile" or "basic".
+        """
+        return _tables.conf_int(self, level, method, **options)
 
     def cov_params(self, full: bool = False) -> "pd.DataFrame":
         """Covariance of `params`; `full` adds dispersion and the entries of the factors."""
@@ -291,6 +299,21 @@ class Fit:
     def refit(self, y: Any) -> "Fit":
         """The same model fitted to another response, starting from this fit."""
         return _refit.refit(self, y)
+
+    def bootstrap(
+        self, n: int = 1000, seed: int = 0, progress: Callable[[int, int], Any] | None = None
+    ) -> "Bootstrap":
+        """Parametric bootstrap: n responses drawn from this fit, each fitted as this one was.
+
+        The result has `params`, `varcorr`, `se`, `bias`, `conf_int(level, kind)`, and counts of
+        failed and singular replicates. Rows of frequency weight w are drawn w times. progress is
+        called with (replicates done, failed). The same seed gives the same numbers.
+        Raises `DataError` for a bad n or seed, `NotSupportedError` without a distribution to draw
+        from (most PQL fits) and for frequency weights that are not whole.
+        """
+        from ._bootstrap import bootstrap
+
+        return bootstrap(self, n, seed, progress)
 
     # ---- reading (infer/_summary.py, infer/_diagnose.py) ---------------------------------
     @property

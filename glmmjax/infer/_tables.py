@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,18 +67,28 @@ def pvalues(fit: "Fit") -> "pd.Series":
     return pd.Series(p, index=list(table.names), name="p_value")
 
 
-def conf_int(fit: "Fit", level: float = 0.95, method: str = "wald") -> "pd.DataFrame":
-    """Wald intervals, estimate -+ z se. Raises DataError for a level outside (0, 1) and
+def conf_int(
+    fit: "Fit", level: float = 0.95, method: str = "wald", **options: Any
+) -> "pd.DataFrame":
+    """Wald intervals, estimate -+ z se, or those of the parametric bootstrap.
+
+    Raises DataError for a level outside (0, 1) or an option that the method does not have, and
     NotSupportedError for another method.
     """
     import pandas as pd
 
-    if method in ("profile", "bootstrap"):
+    if method not in ("wald", "bootstrap"):
         raise NotSupportedError(
-            f"conf_int(method={method!r}) is not available in this version; use method='wald'"
+            f"conf_int has no method {method!r} in this version: use 'wald' or 'bootstrap'"
         )
-    if method != "wald":
-        raise NotSupportedError(f"conf_int knows no method {method!r}; use method='wald'")
+    known = ("n", "seed", "kind", "progress") * (method == "bootstrap")
+    if unknown := [name for name in options if name not in known]:
+        raise DataError(f"conf_int(method={method!r}) has no option {unknown[0]!r}")
+    if method == "bootstrap":
+        quantile(level)
+        kind = options.pop("kind", "percentile")
+        ends = fit.bootstrap(**options).conf_int(level, kind)
+        return ends.loc[list(_numbers.coefficients(fit).names)]
     table = _numbers.coefficients(fit)
     half = quantile(level) * table.se
     columns = {"lower": table.value - half, "upper": table.value + half}
