@@ -17,13 +17,13 @@ from ._gaussian import scale as scale
 from ._gaussian import slopes_of as slopes_of
 from ._gaussian import spherical_effects as spherical_effects
 from ._importance import Importance as Importance
-from ._laplace import laplace_value_and_grad as laplace_value_and_grad
-from ._laplace import observed as observed
 from ._lanes_gaussian import LaneProfile as LaneProfile
 from ._lanes_gaussian import Moments as Moments
 from ._lanes_gaussian import lanes_profile as lanes_profile
 from ._lanes_laplace import applies as applies
 from ._lanes_laplace import lanes_value_and_grad as lanes_value_and_grad
+from ._laplace import laplace_value_and_grad as laplace_value_and_grad
+from ._laplace import observed as observed
 from ._loglik import marginal as marginal
 from ._loglik import marginal_loglik as marginal_loglik
 from ._loglik import require_precision as require_precision

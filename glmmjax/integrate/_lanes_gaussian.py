@@ -2,8 +2,8 @@
 
 The mathematics is that of `_gaussian.py`, for one grouping factor, with the lanes on the last axis.
 All that a response says is Z'Wy of each unit, X'Wy and y'Wy; formed once, and then an evaluation
-costs nothing that grows with the rows. With S = Z'WZ, C = Z'W[X y] of a unit, D = I + Lam'S Lam = LL'
-and B = L^-1 Lam'C,
+costs nothing that grows with the rows. With S = Z'WZ, C = Z'W[X y] of a unit,
+D = I + Lam'S Lam = LL' and B = L^-1 Lam'C,
 
     K = [X y]'W[X y] - sum_units B'B = R R',      R_X beta = c,      u = D^-1 Lam'C [-beta; 1],
 
@@ -58,9 +58,7 @@ class LaneProfile(NamedTuple):
     root: Float[Array, "L P P"]
 
 
-def lanes_profile(
-    theta: Float[Array, "T L"], m: Moments, model: Model, reml: bool
-) -> LaneProfile:
+def lanes_profile(theta: Float[Array, "T L"], m: Moments, model: Model, reml: bool) -> LaneProfile:
     """The profile at relative theta."""
     q, P, L = model.width(0), m.XX.shape[0], theta.shape[1]
     Lam, pull = jax.vjp(lambda t: lane_factors(model, t), theta)

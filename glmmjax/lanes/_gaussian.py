@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from ..estimators._coordinates import whiten
 from ..integrate import (
     Moments,
+    add,
     applies,
     coefficients,
     cross_products,
@@ -39,9 +40,11 @@ def _moments(model: Model, structure: Any):
 
     def run(leaves, T, b0):
         shared, own = jax.tree.unflatten(structure, leaves)
-        parts = [_bucket_moments(model, s, o, T, b0) for s, o in zip(shared.buckets, own, strict=True)]
+        parts = [
+            _bucket_moments(model, s, o, T, b0) for s, o in zip(shared.buckets, own, strict=True)
+        ]
         ZZ, ZX, Zy, XX, Xy, yy = zip(*parts, strict=True)
-        return Moments(ZZ, ZX, Zy, sum(XX), sum(Xy), sum(yy))
+        return Moments(ZZ, ZX, Zy, add(XX), add(Xy), add(yy))
 
     return fast_jit(run)
 
@@ -105,7 +108,9 @@ def _general(model: Model, structure: Any, reml: bool):
     """The same as `_fast`, from cross-products in any layout."""
 
     def one(theta, leaves):
-        p, g_logdet, g_r2 = profile_and_slopes(theta, jax.tree.unflatten(structure, leaves), model, reml)
+        p, g_logdet, g_r2 = profile_and_slopes(
+            theta, jax.tree.unflatten(structure, leaves), model, reml
+        )
         R = p.R[:-1, :-1]
         root = backward(R, jnp.eye(len(R), dtype=R.dtype)).ravel()
         logdet = p.logdet + p.logdet_X if reml else p.logdet

@@ -94,7 +94,9 @@ def layout_of(problem: Problem, formula: str) -> Layout:
         own = design.terms[t]
         factors[t] = Factor(own.component, own.group, tuple(own.effects), at, term.entries)
         at += len(term.entries)
-    one = [start for name, columns, start in predictors if name == "disp" and columns == ("Intercept",)]
+    one = [
+        start for name, columns, start in predictors if name == "disp" and columns == ("Intercept",)
+    ]
     residual = one[0] if one and problem.family.name == "gaussian" else None
     return Layout(
         tuple(names), tuple(keep), tuple(predictors), tuple(factors[t] for t in sorted(factors)),

@@ -54,4 +54,3 @@ def lane_data(problem: Problem, lanes: Lanes) -> LaneData:
                    None if kept[0] is None else jnp.asarray(kept[0]), sizes=bucket.sizes)
         )  # fmt: skip
     return LaneData(Data(tuple(shared)), tuple(own), len(lanes))
-

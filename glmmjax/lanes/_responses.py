@@ -63,14 +63,20 @@ def _block(part: Any, n: int) -> Block:
     names = None
     if isinstance(part, Mapping) or hasattr(part, "columns"):
         names = tuple(map(str, part if isinstance(part, Mapping) else part.columns))
-        twice = [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
+        twice = (
+            [name for name in names if names.count(name) > 1]
+            if len(set(names)) < len(names)
+            else []
+        )
         if twice:
             raise DataError(f"responses= has two columns {twice[0]!r}; rename one")
         keys = list(part if isinstance(part, Mapping) else part.columns)
         columns = [_numbers(part[k], repr(str(k))) for k in keys]
         lengths = {len(c) for c in columns} - {n}
         if lengths:
-            raise DataError(f"responses= has columns of {lengths.pop()} values, the data have {n} rows")
+            raise DataError(
+                f"responses= has columns of {lengths.pop()} values, the data have {n} rows"
+            )
         values = np.array(columns) if columns else np.zeros((0, n))
     else:
         whole = _numbers(part, "")
@@ -86,6 +92,15 @@ def _block(part: Any, n: int) -> Block:
     return Block(names, values)
 
 
+def one_column(responses: Any, k: int) -> np.ndarray:
+    """Response k of an array or a frame."""
+    if isinstance(responses, Mapping) or hasattr(responses, "columns"):
+        keys = list(responses if isinstance(responses, Mapping) else responses.columns)
+        return _numbers(responses[keys[k]], repr(str(keys[k])))
+    whole = np.asarray(responses)
+    return _numbers(whole if whole.ndim == 1 else whole[:, k], "")
+
+
 def _numbers(column: Any, name: str) -> np.ndarray:
     """A column as float64, NaN where missing."""
     if hasattr(column, "to_numpy") and str(getattr(column, "dtype", "")).lower().startswith(
@@ -98,7 +113,9 @@ def _numbers(column: Any, name: str) -> np.ndarray:
         return values
     values = np.asarray(column)
     if values.dtype.kind not in "biuf":
-        raise DataError(f"responses= must be numbers; column {name} is {values.dtype}".replace("  ", " "))
+        raise DataError(
+            f"responses= must be numbers; column {name} is {values.dtype}".replace("  ", " ")
+        )
     return values.astype(float)
 
 
@@ -129,7 +146,10 @@ class Reader:
         first = np.argmax(on, 1)
         values = np.where(on, values, values[np.arange(len(values)), first][:, None])
         if self.plain:
-            wrong = [self._wrong(v) if bad else "" for v, bad in zip(values, self._odd(values), strict=True)]
+            wrong = [
+                self._wrong(v) if bad else ""
+                for v, bad in zip(values, self._odd(values), strict=True)
+            ]
             y = values
         else:
             found = [self._one(v) for v in values]

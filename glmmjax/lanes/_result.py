@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from .._errors import DataError, NotSupportedError
 from ._chunk import Part
@@ -89,14 +89,14 @@ class BatchFit:
         return self.part.nobs
 
     @property
-    def converged(self) -> Bool[np.ndarray, "K"]:
+    def converged(self) -> np.ndarray:
         """Was a maximum found?"""
-        return self.part.verdict != FAILED
+        return np.not_equal(self.part.verdict, FAILED)
 
     @property
-    def is_singular(self) -> Bool[np.ndarray, "K"]:
+    def is_singular(self) -> np.ndarray:
         """Is a variance zero, or a covariance matrix rank deficient?"""
-        return self.part.pinned.any(1)
+        return np.any(self.part.pinned, axis=1)
 
     @property
     def df_model(self) -> int:

@@ -18,7 +18,7 @@ from .._errors import GlmmjaxWarning
 from ..infer._fit import double_precision
 from ._chunk import Part, fit_chunk, join
 from ._problem import Problem
-from ._responses import Block, Reader, Read
+from ._responses import Block, Read, Reader
 
 CHUNK = 1024  # lanes
 FEW = 64  # below which a chunk is not cut for the sake of another thread

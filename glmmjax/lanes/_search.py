@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..estimators import canonical_theta
 from ..model import Model
-from ..numeric import CONVERGED, RUNNING, Search, advance, begin, fast_jit
+from ..numeric import RUNNING, Search, advance, begin, fast_jit
 from ._start import Starts
 
 STEP = 5e-4  # of central differences, in coordinates where one unit is about one standard error
@@ -201,7 +201,7 @@ class LaneSearch:
     def _smallest(self, lanes: np.ndarray) -> np.ndarray:
         """Smallest eigenvalue among entries that are free; NaN where there is no Hessian."""
         H = self._live(lanes)
-        finite = np.isfinite(H).all((1, 2))
+        finite = np.asarray(np.isfinite(H).all((1, 2)))
         off = self.pinned[lanes]
         H = np.where(finite[:, None, None], H, np.eye(self.size))
         # A pinned entry stands aside: its eigenvalue is made larger than any other.

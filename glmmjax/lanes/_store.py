@@ -38,11 +38,15 @@ def save(batch: BatchFit, path: str | os.PathLike[str]) -> None:
 def load(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> BatchFit:
     """A batch from a file. Raises `DataError` for anything but what `save` writes."""
     if header.get("version") != VERSION:
-        raise DataError(f"a batch of schema {header.get('version')!r}; this version reads {VERSION}")
+        raise DataError(
+            f"a batch of schema {header.get('version')!r}; this version reads {VERSION}"
+        )
     layout = layout_from_json(header["layout"])
     part = part_of(arrays, header["notes"], layout.size, len(layout.names))
     names = header["names"]
-    if names is not None and (len(names) != part.size or not all(isinstance(v, str) for v in names)):
+    if names is not None and (
+        len(names) != part.size or not all(isinstance(v, str) for v in names)
+    ):
         raise DataError("names of responses do not fit the rest")
     names = None if names is None else tuple(names)
     return BatchFit(layout, part, names, seconds=float(header["seconds"]))
@@ -62,7 +66,7 @@ def part_of(arrays: dict[str, np.ndarray], notes: dict[str, str], d: int, P: int
         if found.shape != wanted or found.dtype != np.dtype(KINDS.get(name, float)):
             raise DataError(f"{name!r} has a wrong shape or kind")
     for name, top in (("verdict", 4), ("reason", 1000)):
-        if L and not (0 <= arrays[name].min() and arrays[name].max() < top):
+        if L and not (arrays[name].min() >= 0 and arrays[name].max() < top):
             raise DataError(f"{name!r} is out of range")
     said = {int(k): str(v) for k, v in notes.items()}
     return Part(**{n: arrays[n] for n in ARRAYS}, notes=said)
