@@ -7,6 +7,7 @@ size of its effect and 1/sqrt(number of levels).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
     return Start(Params(np.concatenate(beta), theta, np.zeros(0)), T, effect)
 
 
-def information(family: AbstractFamily, spread: float) -> float:
+def information(family: AbstractFamily, spread: Any) -> Any:
     """Rough curvature of a row's log-likelihood in its mean's predictor."""
     return {"real": 1.0 / spread**2, "binomial": 0.2}.get(family.support, 1.0)
 
