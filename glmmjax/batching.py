@@ -23,8 +23,8 @@ from .infer._methods import estimator_for, resolve_method
 from .lanes import BatchFit, Problem
 from .lanes._chunk import Part, join
 from .lanes._layout import layout_of
-from .lanes._responses import Reader, blocks, one_column, placeholder, placeholder_values, together
-from .lanes._run import CHUNK, Job, cores, fit_job, jobs, run
+from .lanes._responses import Reader, one_column, placeholder, placeholder_values, together
+from .lanes._run import CHUNK, Job, Plan, cores, fit_job
 from .lanes._store import Folder
 
 
@@ -116,25 +116,26 @@ def batch(
     problem = _problem(design, family, how, dispformula)
     reader = Reader(formula, Frame(frame), family, design.rows, trials)
     base = design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
-    cut = jobs(
-        blocks(responses, n), chunk, threads,
+    plan = Plan(
+        problem, reader, responses, n, chunk, threads,
         partial(_lane_weight, base[0], lane_weights, design.rows),
         partial(_lane_offset, base[1], lane_offset, design.rows),
     )  # fmt: skip
     folder = None if out is None else Folder(out, problem, formula)
-    found = run(partial(_work, problem, reader, folder), cut, threads, _teller(progress))
+    found = plan.run(partial(_work, problem, reader, folder), _teller(progress))
     part = join([p for _, p in found])
     _check_any(part)
     names = together(job.block.names for job, _ in found)
     single = None
-    if not isinstance(responses, Iterator):
+    if isinstance(responses, Iterator):
+        plan = None
+    else:
         arguments = {"method": method, "nodes": nodes, "reml": reml, **parts, **columns}
         own = (weights if lane_weights is None else lane_weights,
                offset if lane_offset is None else lane_offset)  # fmt: skip
         single = partial(_single, formula, frame, family, responses, own, arguments)
-    return BatchFit(
-        layout_of(problem, formula), part, names, single, seconds=time.perf_counter() - began
-    )
+    seconds = time.perf_counter() - began
+    return BatchFit(layout_of(problem, formula), part, names, single, plan, seconds)
 
 
 def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> Problem:

@@ -99,8 +99,8 @@ class LaneSearch:
         this puts outside of all that was seen is left as it was.
         """
         fine = np.isfinite(self.H[known]).all((1, 2)) & ~self.pinned[known].any(1)
-        fine[fine] = np.linalg.eigvalsh(self.H[known[fine]])[:, 0] > 0
         good, P = known[fine], self.at.start
+        good = good[np.linalg.eigvalsh(self.H[good])[:, 0] > 0]
         if len(good) < 4 * (P + 1):
             return
         first = np.linalg.solve(self.T, self.start[..., None])[..., 0][:, :P]
@@ -113,6 +113,18 @@ class LaneSearch:
         near = ((guess > low - margin) & (guess < high + margin)).all(1)
         self.centre[rest[near]] = np.einsum("lij,lj->li", self.T[rest[near]], guess[near])
         self.B[rest] = np.linalg.inv(self.H[good].mean(0))
+
+    def score(self, lanes: Int[np.ndarray, "m"], pinned: Bool[np.ndarray, "m d"]) -> np.ndarray:
+        """g' H^-1 g at the start over the entries that are not pinned; NaN if H is not positive."""
+        self.pinned[lanes] = pinned
+        f, g = self.objective(lanes, self.centre[lanes])
+        self._move(lanes, self.centre[lanes], f, g)
+        self._curve(lanes)
+        out = np.full(len(lanes), np.nan)
+        fine = self._smallest(lanes) > 0
+        some = lanes[fine]
+        out[fine] = (self._solve(some) * self._round_grad(some)).sum(1)
+        return out
 
     def _search(self, lanes: Int[np.ndarray, "m"]) -> None:
         todo = lanes
