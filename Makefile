@@ -2,6 +2,7 @@
 #
 #   make demo       fit real data sets and print the numbers
 #   make test       the quick tests          make test-all   the slow ones too
+#                   PYTEST_ARGS='-n 2 --dist loadfile': files side by side
 #   make lint       ruff and pyright         make bench      timings (beside R where R is found)
 #   make docs       run every notebook and turn it into HTML, in build/docs
 #   make notebooks  run every notebook and keep it as .ipynb, in build/notebooks

@@ -13,11 +13,12 @@ __version__ = "0.1.0"
 _HOME = {
     "AGQ": "integrate", "FOCE": "integrate", "Importance": "integrate", "Laplace": "integrate",
     "PQL": "estimators", "Linearize": "estimators", "MCEM": "estimators", "SAEM": "estimators",
+    "NUTS": "estimators", "ChEES": "estimators", "SVI": "estimators", "Pathfinder": "estimators",
     "marginal": "integrate", "marginal_loglik": "integrate", "joint": "model",
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
-    "build": "api", "glmm": "api", "lmm": "api", "use_cache": "_cache",
+    "build": "api", "estimate": "estimators", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
-    "batch": "batching", "BatchFit": "lanes",
+    "batch": "batching", "BatchFit": "lanes", "sbc": "calibration",
     "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
@@ -70,11 +71,17 @@ if TYPE_CHECKING:
     from .api import lmm as lmm
     from .batching import batch as batch
     from .bayesian import bayes as bayes
+    from .calibration import sbc as sbc
     from .estimating import gee as gee
     from .estimators import MCEM as MCEM
+    from .estimators import NUTS as NUTS
     from .estimators import PQL as PQL
     from .estimators import SAEM as SAEM
+    from .estimators import SVI as SVI
+    from .estimators import ChEES as ChEES
     from .estimators import Linearize as Linearize
+    from .estimators import Pathfinder as Pathfinder
+    from .estimators import estimate as estimate
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
     from .infer._compare import compare as compare

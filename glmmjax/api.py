@@ -32,6 +32,7 @@ def lmm(
     contrasts: dict[str, Any] | None = None,
     subset: Any = None,
     start: dict[str, float] | None = None,
+    priors: dict[str, Any] | None = None,
     progress: bool | Callable[..., None] = False,
     options: dict[str, Any] | None = None,
     strict: bool = False,
@@ -41,13 +42,13 @@ def lmm(
     The same arguments as `glmm`, of which this is the Gaussian case with identity link and
     `reml=True`. Coefficient standard errors are conditional on the variances, as in lme4. With
     `correlation="ar1(time | group)"` it is nlme's lme with corAR1 or corCAR1, rho in
-    `fit.corr_params`.
+    `fit.corr_params`. `priors=` needs `reml=False`.
     """
     return _fit_formula(
         formula, data, "gaussian", reml=reml, weights=weights, offset=offset,
         weights_kind=weights_kind, correlation=correlation, missing=missing,
-        contrasts=contrasts, subset=subset, start=start, progress=progress, options=options,
-        strict=strict,
+        contrasts=contrasts, subset=subset, start=start, priors=priors, progress=progress,
+        options=options, strict=strict,
     )  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def glmm(
     start : starting values by name, e.g. ``{"Intercept": 1.0, "sd:herd:Intercept": 0.5}``.
     priors : a prior by name, as in `bayes`, which the likelihood is multiplied by: its maximum is
         the posterior's mode, with the random effects integrated out (an integrator, `reml=False`).
-        Parameters left out have none. `fit.loglik` is that of the likelihood alone.
+        Parameters left out have none. `fit.loglik` is that of the likelihood alone, not at its
+        maximum, so that there is no AIC and no `anova`.
     seed : of the draws of "importance", "mcem" and "saem"; the same seed, the same result.
     progress : True prints a line a step to stderr; a callable gets (iteration, loglik, x).
     options : `tol` and `max_evaluations` of the outer search.

@@ -10,11 +10,13 @@ from . import families
 from ._errors import ConvergenceWarning, DataError, DataWarning, NotSupportedError
 from .api import _family
 from .design import Design, make_design
-from .infer._bayes import BayesSettings, resolve_marginal, resolve_nuts, sample_design
+from .estimators import AbstractExplorer
+from .infer._bayes import BayesSettings, resolve_marginal, sample_design
+from .infer._explorers import resolve_explorer, resolve_length
 from .infer._fit import whole_seed
 from .infer._posterior_fit import PosteriorFit
 
-NEEDED = ("numpyro", "xarray", "arviz_stats")
+NEEDED = ("numpyro", "optax", "xarray", "arviz_stats")
 
 
 def bayes(
@@ -24,13 +26,12 @@ def bayes(
     *,
     priors: dict[str, Any] | None = None,
     link: str | families.AbstractLink | None = None,
-    chains: int = 4,
-    draws: int = 1000,
-    warmup: int = 1000,
+    method: str | AbstractExplorer = "nuts",
+    chains: int | None = None,
+    draws: int | None = None,
+    warmup: int | None = None,
     marginal: Any = False,
     whiten: bool = True,
-    target_accept: float = 0.8,
-    max_depth: int = 10,
     weights: Any = None,
     offset: Any = None,
     trials: Any = None,
@@ -47,7 +48,7 @@ def bayes(
     seed: int = 0,
     progress: bool | Callable[[int, int], None] = False,
 ) -> PosteriorFit:
-    """Sample the posterior of a mixed model with the No-U-Turn sampler.
+    """Explore the posterior of a mixed model, by default with the No-U-Turn sampler.
 
     Parameters
     ----------
@@ -57,14 +58,19 @@ def bayes(
         ``"sd:herd:Intercept"``, ``"cor"``, ``"dispersion"``; values such as
         ``gj.priors.Normal(0, 2.5)``. On the design as written: nothing is centred. Parameters left
         out have weakly informative defaults scaled to the data, which `summary()` prints.
-    chains, draws, warmup : chains run side by side; draws of each after warm-up.
+    method : "nuts"; "chees", HMC of many chains in lockstep, for accelerators; or an approximation,
+        from which draws are independent and carry their importance ratios: "svi", a normal by
+        variational inference, and "pathfinder", a quick look. Settings are those of the objects,
+        such as ``gj.NUTS(target_accept=0.95)``: `NUTS`, `ChEES`, `SVI`, `Pathfinder`.
+    chains, draws, warmup : chains run side by side; draws of each after warm-up. By default 4, 1000
+        and 1000 (NUTS), 64, 300 and 300 (ChEES). Approximations have no chains and no warm-up, and
+        4000 draws.
     marginal : integrate the random effects out of the likelihood, by Laplace (True) or by an
         integrator (``gj.AGQ(15)``), sample the other parameters, and draw the effects given each
         draw. `fit.diagnostics.pareto_k` says whether the integral is good enough, and
         `fit.resample()` removes what bias it has.
     whiten : sample in coordinates of the posterior's mode, in which it is about N(0, I), and start
         there. It never changes the posterior.
-    target_accept, max_depth : of NUTS; a larger acceptance means smaller steps.
     start : starting values by name, as in `glmm`. Curves without a name need them.
     seed : the same seed, the same draws.
     progress : True prints a line a hundred iterations to stderr; a callable gets (done, total).
@@ -76,7 +82,8 @@ def bayes(
     """
     began = time.perf_counter()
     _require(NEEDED)
-    nuts = resolve_nuts(chains, draws, warmup, target_accept, max_depth)
+    explorer = resolve_explorer(method)
+    length = resolve_length(explorer, chains, draws, warmup)
     how, seed = resolve_marginal(marginal), whole_seed(seed)
     columns = {"weights": weights, "missing": missing, "contrasts": contrasts, "subset": subset}
     if random is None:
@@ -94,7 +101,9 @@ def bayes(
         )  # fmt: skip
         family = families.get(family, link)
         design = _curved(formula, data, family, random, fixed, curve, dispformula, columns)
-    settings = BayesSettings(formula, family, ziformula, dispformula, nuts, how, bool(whiten), seed)
+    settings = BayesSettings(
+        formula, family, ziformula, dispformula, explorer, length, how, bool(whiten), seed
+    )
     fit = sample_design(
         design, settings, priors, start=start, report=_report(progress),
         seconds={"design": time.perf_counter() - began},

@@ -43,6 +43,7 @@ def nlmm(
     contrasts: dict[str, Any] | None = None,
     subset: Any = None,
     start: dict[str, float] | None = None,
+    priors: dict[str, Any] | None = None,
     seed: int = 0,
     progress: bool | Callable[..., None] = False,
     options: dict[str, Any] | None = None,
@@ -87,8 +88,8 @@ def nlmm(
     start : starting values by coefficient, ``{"Asym": 190.0}``. Curves by name find their own;
         others need one for each parameter.
 
-    The other arguments are those of `glmm`. Coefficients are named `Asym` for an intercept alone,
-    else `Asym:Intercept`, `Asym:treatment[T.b]`.
+    The other arguments are those of `glmm`; `priors=` needs an integrator. Coefficients are
+    named `Asym` for an intercept alone, else `Asym:Intercept`, `Asym:treatment[T.b]`.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def nlmm(
     )  # fmt: skip
     fit = fit_design(
         design, base, how, formula=formula, ziformula=None, dispformula=dispformula, start=start,
-        options=_options(options, progress), record={"seed": seed},
+        priors=priors, options=_options(options, progress), record={"seed": seed},
         seconds={"design": time.perf_counter() - began},
     )  # fmt: skip
     return announce(fit, strict)

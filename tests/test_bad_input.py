@@ -379,9 +379,9 @@ def test_names_of_options(cbpp):
     refused(gj.DataError, "max_evaluations", CBPP, cbpp, "binomial", options={"max_iterations": 9})
 
 
-@pytest.mark.parametrize("method", ["nuts"])
-def test_methods_of_later_versions_say_so(method, cbpp):
-    refused(gj.NotSupportedError, "not available yet", CBPP, cbpp, "binomial", method=method)
+@pytest.mark.parametrize("method", ["nuts", gj.NUTS(max_depth=5)])
+def test_methods_of_posteriors_say_where_they_belong(method, cbpp):
+    refused(gj.NotSupportedError, "use gj.bayes", CBPP, cbpp, "binomial", method=method)
 
 
 @pytest.mark.parametrize("nodes", [0, -3, 2.5])

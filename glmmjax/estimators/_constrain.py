@@ -1,16 +1,19 @@
 """Free numbers q on the whole line, the quantities that priors speak of, and `Params`.
 
-    q = [beta;  for each term: log sd_1 .. log sd_k, then the numbers y of its correlations]
+    q = [beta;  for each term: log sd_1 .. log sd_k, then the numbers y of its correlations;
+         logarithms of the positive numbers of every shrinkage prior]
 
 A term's factor is Lam = diag(sd) L with L L' its correlation matrix (`priors/_correlation.py`).
 A dispersion that is one number (glmmTMB's `sigma()`) is a function of its own coefficient of beta;
 its prior is stated for the number itself. `values` holds what has a prior of its own, elementwise:
 
-    values = [beta, with the dispersion in its coefficient's place;  sd of every effect],
+    values = [beta, with the dispersion in its coefficient's place;  sd of every effect;  positive
+              numbers of the shrinkage priors],
 
 and log_jacobian the logarithm of |d(values, L)/dq|, which turns a density in them into one in q.
-q and [beta, theta] have the same length, and the map is one to one onto the factors with a
-positive diagonal.
+Coefficients under a shrinkage prior (`priors/_shrinkage.py`) are beta_j = z_j s_j, and it is z_j
+that stands in q and in values. The map is one to one onto (values, factors with a positive
+diagonal).
 """
 
 from dataclasses import dataclass
@@ -23,21 +26,45 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..model import Model, Params
-from ..priors import AbstractPrior, correlation_factor
+from ..priors import (
+    AbstractPrior,
+    AbstractShrinkage,
+    Normal,
+    correlation_factor,
+    partial_correlations,
+)
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """Coefficients (places in beta) that one prior of that kind shrinks together."""
+
+    kind: type[AbstractShrinkage]
+    columns: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many positive numbers it has."""
+        return len(self.kind.shared) + len(self.columns)
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Space:
-    """A model and which coefficient is its lone dispersion, if it has one. Static."""
+    """A model, which coefficient is its lone dispersion, if it has one, and which are shrunk."""
 
     model: Model
     dispersion: int | None = None
+    shrunk: tuple[Shrunk, ...] = ()
 
     @cached_property
     def size(self) -> int:
         """Length of q."""
-        return self.model.num_beta + self.model.num_theta
+        return self.model.num_beta + self.model.num_theta + sum(s.size for s in self.shrunk)
+
+    @cached_property
+    def num_values(self) -> int:
+        return self.model.num_beta + self.num_sd + sum(s.size for s in self.shrunk)
 
     @cached_property
     def num_sd(self) -> int:
@@ -70,8 +97,9 @@ class Natural(NamedTuple):
 def constrain(space: Space, q: Float[Array, "p"]) -> Natural:
     """From free numbers to parameters."""
     model, P = space.model, space.model.num_beta
-    beta = q[:P]
-    values, log_jacobian = coefficient_values(space, beta)
+    values, log_jacobian = coefficient_values(space, q[:P])
+    logs = q[P + model.num_theta :]
+    beta = q[:P] * coefficient_scales(space, jnp.exp(logs))
     theta, factors, at = [], [], P
     for term in model.terms:
         k = term.q
@@ -86,8 +114,36 @@ def constrain(space: Space, q: Float[Array, "p"]) -> Natural:
         theta.append(Lam[entries[0], entries[1]])
     log_sd = q[np.array(space.sd_index, int)]
     params = Params(beta, jnp.concatenate([*theta, q[:0]]), q[:0])
-    values = jnp.concatenate([values, jnp.exp(log_sd)])
-    return Natural(params, values, tuple(factors), log_jacobian + log_sd.sum())
+    values = jnp.concatenate([values, jnp.exp(log_sd), jnp.exp(logs)])
+    return Natural(params, values, tuple(factors), log_jacobian + log_sd.sum() + logs.sum())
+
+
+def unconstrain(
+    space: Space, values: Float[Array, "V"], factors: tuple[Float[Array, "k k"], ...]
+) -> Float[Array, "p"]:
+    """The free numbers of (values, factors): the inverse of `constrain`."""
+    P, own = space.model.num_beta, iter(factors)
+    first = values[:P]
+    if (k := space.dispersion) is not None:
+        d = space.model.family.dispersion
+        d0, d1 = (jnp.log(d(jnp.asarray(e, first.dtype))) for e in (0.0, 1.0))
+        first = first.at[k].set((jnp.log(first[k]) - d0) / (d1 - d0))  # d is a power of exp
+    parts, at = [first], P
+    for term in space.model.terms:
+        parts.append(jnp.log(values[at : at + term.q]))
+        at += term.q
+        if term.num_theta > term.q:
+            parts.append(partial_correlations(next(own)))
+    return jnp.concatenate([*parts, jnp.log(values[at:])])
+
+
+def coefficient_scales(space: Space, positive: Float[Array, "m"]) -> Float[Array, "P"]:
+    """beta / its free numbers: the scales s of coefficients that are shrunk, 1 for others."""
+    scales, at = jnp.ones(space.model.num_beta, positive.dtype), 0
+    for group in space.shrunk:
+        own = group.kind.scales(positive[at : at + group.size])
+        scales, at = scales.at[np.array(group.columns)].set(own), at + group.size
+    return scales
 
 
 def coefficient_values(
@@ -119,6 +175,19 @@ class Priors(NamedTuple):
         for prior, L in zip(self.correlations, at.factors, strict=True):
             total = total + prior.log_prob(L)
         return total
+
+
+def elementwise(space: Space, priors: list[AbstractPrior]) -> list[AbstractPrior]:
+    """Priors of `values` from those of the coefficients and sds: a shrinkage prior is N(0, 1) on z
+    and has priors of its positive numbers at the end.
+    """
+    latent = [
+        p
+        for s in space.shrunk
+        for p in priors[s.columns[0]].latent(len(s.columns))  # pyright: ignore
+    ]
+    plain = [Normal(0.0, 1.0) if isinstance(p, AbstractShrinkage) else p for p in priors]
+    return [*plain, *latent]
 
 
 def stack_priors(values: list[AbstractPrior], correlations: list[AbstractPrior]) -> Priors:

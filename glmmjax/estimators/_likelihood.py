@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -10,46 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..integrate import (
-    AbstractIntegrator,
-    Importance,
-    Laplace,
-    Point,
-    add,
-    approximate,
-    observed,
-    origin,
-)
-from ..integrate import laplace_value_and_grad as by_hand
+from ..integrate import AbstractIntegrator, Importance, Laplace, Point, origin
 from ..model import Data, Model, Params
 from ..numeric import fast_jit
 from ._assess import assess, total_error
 from ._base import SMALL, AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows, restart, stack, unstack
 from ._reml import coefficient_covariance
+from ._score import value_and_grad
 from ._search import Objective, Penalised, descend, optimise, status
 
 # Density evaluations of one call from which a search starts where Laplace's ends.
 EXPENSIVE = 500_000
-
-
-def value_and_grad_by(model: Model, integrator: AbstractIntegrator) -> Callable[..., Any]:
-    """(params, data, start, key) -> (log-likelihood, its gradient, mode, codes of the units)."""
-    reml = bool(getattr(integrator, "reml", False))
-
-    def value_and_grad(params: Params, data: Data, start: Point, key):
-        rule = integrator.rule(model, key)
-        if rule is None or integrator.curvature is not None:
-            return by_hand(params, data, model, start, reml, integrator.curvature or observed)
-
-        def total(params):
-            units, share, at, codes = approximate(params, data, model, rule, start, reml, 1)
-            return add(v.sum() for v in units) + share, (at, codes)
-
-        (value, (at, codes)), grad = jax.value_and_grad(total, has_aux=True)(params)
-        return value, grad, at, codes
-
-    return value_and_grad
 
 
 @lru_cache(maxsize=64)
@@ -59,12 +30,12 @@ def _program(model: Model, structure, integrator: AbstractIntegrator, points: in
     Flat arguments: flattening containers at each call would cost more than a small model.
     """
     P, theta_at = model.num_beta, model.theta_slice
-    value_and_grad = value_and_grad_by(model, integrator)
 
     def one(x, leaves, u, b, key):
         params = Params(x[:P], x[theta_at], x[theta_at.stop :])
         data = jax.tree.unflatten(structure, leaves)
-        value, grad, at, codes = value_and_grad(params, data, Point(u, b), key)
+        found = value_and_grad(params, data, model, Point(u, b), integrator, key)
+        value, grad, at, codes = found
         worst = jnp.max(jnp.stack([c.max() for c in codes])).astype(x.dtype)
         parts = [value[None], grad.beta, grad.theta, grad.psi, worst[None]]
         return jnp.concatenate(parts), at.u, at.b

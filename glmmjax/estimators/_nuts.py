@@ -12,48 +12,83 @@ at: the first transition then moves to a point of its tree in proportion to the 
 knows them from there on. It belongs to the warm-up, so that nothing of it is left in the draws.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
-from .._errors import NotSupportedError
 from ..numeric import fast_jit
+from ._explore import (
+    UNKNOWN,
+    AbstractSampler,
+    Draws,
+    Explored,
+    Length,
+    Report,
+    fraction,
+    record,
+    run_chains,
+    whole_number,
+)
 from ._target import Inputs, Target
 
 CHUNK = 100
-UNKNOWN = 1e12
 
 
 @dataclass(frozen=True)
-class NUTS:
-    """How to sample: the iterations, and NUTS's own settings."""
+class NUTS(AbstractSampler):
+    """The No-U-Turn sampler.
 
-    chains: int = 4
-    draws: int = 1000
-    warmup: int = 1000
+    target_accept: a larger acceptance means smaller steps; max_depth: of the tree, so that a
+    trajectory has at most 2^max_depth - 1 steps. Raises DataError for a number without a meaning.
+    """
+
+    name: ClassVar[str] = "nuts"
+    length: ClassVar[Length] = Length(chains=4, draws=1000, warmup=1000)
+    divergence_advice: ClassVar[str] = "use method=gj.NUTS(target_accept=0.95), or 0.99"
+    longest_advice: ClassVar[str] = "use method=gj.NUTS(max_depth=12)"
+
     target_accept: float = 0.8
     max_depth: int = 10
 
+    def __post_init__(self) -> None:
+        fraction("target_accept", self.target_accept)
+        whole_number("max_depth", self.max_depth, 1)
 
-class Draws(NamedTuple):
-    """Chains of draws as NumPy, (chains, draws, ...); u by bucket. log_prob: density of (q, u)."""
+    @property
+    def label(self) -> str:
+        """The method in words."""
+        return "NUTS"
 
-    q: Any
-    u: tuple[Any, ...]
-    log_prob: Any
-    energy: Any
-    diverging: Any
-    steps: Any
-    accept: Any
+    @property
+    def longest(self) -> int:
+        """Leapfrog steps of the largest tree."""
+        return 2**self.max_depth - 1
+
+    def explore(
+        self, target: Target, inputs: Inputs, length: Length, key: Any, report: Report | None
+    ) -> Explored:
+        """Run the chains from N(0, I) in x.
+
+        Raises NotSupportedError if a chain found no point of finite density.
+        """
+        leaves, structure = jax.tree.flatten(inputs)
+        leaves = tuple(leaves)
+        start, several = _programs(target, structure, length.warmup, self)
+        state, draws = run_chains(
+            lambda state, n: several(state, leaves, n),
+            start(key, length.chains, target.size(inputs.data)),
+            lambda state: state.potential_energy, length, CHUNK, report,
+        )  # fmt: skip
+        step_size = np.asarray(state.adapt_state.step_size)
+        draws.stats["step_size"] = np.repeat(step_size[:, None], length.draws, 1)
+        return Explored(draws)
 
 
-def _kernel(target: Target, inputs: Inputs | None, warmup: int, accept: float, depth: int):
+def _kernel(target: Target, inputs: Inputs | None, warmup: int, how: NUTS):
     """(first state at x, next state): NumPyro's kernel of one chain.
 
     The kernel remembers what its start told it, so it is started in every trace that uses it; given
@@ -65,8 +100,10 @@ def _kernel(target: Target, inputs: Inputs | None, warmup: int, accept: float, d
     begin, advance = hmc(lambda x: -target.log_prob(x, inputs), algo="NUTS")  # pyright: ignore
 
     def start(x, energy, slope, key):
-        known = ParamInfo(x, energy, slope)
-        return begin(known, warmup, target_accept_prob=accept, max_tree_depth=depth, rng_key=key)
+        return begin(
+            ParamInfo(x, energy, slope), warmup, target_accept_prob=how.target_accept,
+            max_tree_depth=how.max_depth, rng_key=key,
+        )  # fmt: skip
 
     def step(state):
         start(state.z, state.potential_energy, state.z_grad, state.rng_key)
@@ -76,82 +113,29 @@ def _kernel(target: Target, inputs: Inputs | None, warmup: int, accept: float, d
 
 
 @lru_cache(maxsize=32)
-def _programs(target: Target, structure: Any, warmup: int, accept: float, depth: int):
+def _programs(target: Target, structure: Any, warmup: int, how: NUTS):
     """Compiled (first states, a number of steps with what they leave)."""
 
-    @fast_jit
-    def start(x, keys):
-        first = _kernel(target, None, warmup, accept, depth)[0]
-        return jax.vmap(lambda v, key: first(v, jnp.asarray(UNKNOWN), 0.0 * v, key))(x, keys)
+    def start(key, chains, m):
+        one, two = jax.random.split(key)
+        x, keys = jax.random.normal(one, (chains, m)), jax.random.split(two, chains)
+        first = _kernel(target, None, warmup, how)[0]
+        # of x's dtype and not of Python's: `several` then is given what it gives, and compiled once
+        energy = jnp.full((), UNKNOWN, x.dtype)
+        return jax.vmap(lambda v, key: first(v, energy, 0.0 * v, key))(x, keys)
 
     def emit(state, inputs) -> Draws:
         q, u, log_slope = target.place(state.z, inputs)
-        return Draws(
-            q, u, -state.potential_energy - log_slope, state.energy, state.diverging,
-            state.num_steps, state.accept_prob,
-        )  # fmt: skip
+        stats = {
+            "energy": state.energy, "diverging": state.diverging, "n_steps": state.num_steps,
+            "acceptance_rate": state.accept_prob,
+        }  # fmt: skip
+        return Draws(q, u, -state.potential_energy - log_slope, stats)
 
     @fast_jit
     def several(state, leaves, n):
         inputs = jax.tree.unflatten(structure, leaves)
-        step = _kernel(target, inputs, warmup, accept, depth)[1]
-        look = jax.vmap(lambda s: emit(s, inputs))
-        shapes = jax.eval_shape(look, state)
-        buffer = jax.tree.map(lambda s: jnp.zeros((CHUNK, *s.shape), s.dtype), shapes)
+        step = jax.vmap(_kernel(target, inputs, warmup, how)[1])
+        return record(n, CHUNK, state, step, jax.vmap(lambda s: emit(s, inputs)))
 
-        def body(i, carry):
-            state, kept = carry
-            state = jax.vmap(step)(state)
-            return state, jax.tree.map(lambda b, v: b.at[i].set(v), kept, look(state))
-
-        return jax.lax.fori_loop(0, n, body, (state, buffer))
-
-    return start, several
-
-
-def sample(
-    target: Target,
-    inputs: Inputs,
-    settings: NUTS,
-    key: Any,
-    *,
-    spread: Float[np.ndarray, "m"] | float = 1.0,
-    report: Callable[[int, int], None] | None = None,
-) -> tuple[Draws, Float[np.ndarray, "c"]]:
-    """(draws after warm-up, step size of each chain).
-
-    Chains start at N(0, spread^2) in x. report: called with (iterations done, iterations in all).
-    Raises NotSupportedError if a chain found no point of finite density.
-    """
-    leaves, structure = jax.tree.flatten(inputs)
-    leaves = tuple(leaves)
-    start, several = _programs(
-        target, structure, settings.warmup, settings.target_accept, settings.max_depth
-    )
-    first, second = jax.random.split(key)
-    shape = (settings.chains, target.size(inputs.data))
-    x = spread * jax.random.normal(first, shape)
-    state = start(x, jax.random.split(second, settings.chains))
-    parts, done, total = [], 0, settings.warmup + settings.draws
-    while done < total:
-        end = settings.warmup if done < settings.warmup else total
-        n = min(CHUNK, end - done)
-        state, kept = several(state, leaves, n)
-        if done >= settings.warmup:
-            parts.append(jax.tree.map(lambda v, n=n: np.asarray(v[:n]), kept))
-        done += n
-        if report is not None:
-            report(done, total)
-        if done == settings.warmup:
-            _check_started(np.asarray(state.potential_energy))
-    joined = jax.tree.map(lambda *v: np.concatenate(v).swapaxes(0, 1), *parts)
-    return joined, np.asarray(state.adapt_state.step_size)
-
-
-def _check_started(energy: Float[np.ndarray, "c"]) -> None:
-    """Raise where a chain still is where it began."""
-    if not (energy < UNKNOWN / 2).all():
-        raise NotSupportedError(
-            "the posterior density is not finite around the starting values, so there is nowhere "
-            "to begin: give start= values, proper priors, or simplify the model"
-        )
+    return fast_jit(start, static_argnums=(1, 2)), several

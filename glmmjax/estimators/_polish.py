@@ -7,53 +7,60 @@ canonical form of a semidefinite Cholesky factor, whose zero columns are then pi
 the search and carry no standard error.
 """
 
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float
 
+from .._typing import AnyArray
 from ..model import Model
 
 SINGULAR = 1e-4  # an effect's sd below this fraction of the natural scale counts as zero
 
 
 def canonical_theta(
-    model: Model, theta: Float[np.ndarray, "*b T"], effect_sd: Float[np.ndarray, "*b T"]
-) -> tuple[Float[np.ndarray, "*b T"], Bool[np.ndarray, "*b T"]]:
-    """(theta rotated to canonical form with nonnegative diagonals, which entries are pinned)."""
+    model: Model, theta: Any, effect_sd: Any, xp: ModuleType = np
+) -> tuple[Float[AnyArray, "*b T"], Bool[AnyArray, "*b T"]]:
+    """(theta rotated to canonical form with nonnegative diagonals, which entries are pinned).
+
+    theta, effect_sd: (*b, T), one lane a leading index. xp: NumPy on the host, jax.numpy inside a
+    program.
+    """
     out, pinned, at = [], [], 0
     for term in model.terms:
         entries = term.entries
-        part = theta[..., at : at + len(entries)]
-        unit = effect_sd[..., at : at + len(entries)]
-        sd = np.ones((*part.shape[:-1], term.q))
-        Lam = np.zeros((*part.shape[:-1], term.q, term.q))
-        for t, (i, j) in enumerate(entries):
-            Lam[..., i, j] = part[..., t]
-            sd[..., i] = unit[..., t]
+        part, unit = ([v[..., at + k] for k in range(len(entries))] for v in (theta, effect_sd))
+        known = {e: k for k, e in enumerate(entries)}
+        small = [SINGULAR * unit[known[i, i]] for i in range(term.q)]
         if len(entries) > term.q:
-            L, zero = semidefinite_cholesky(Lam @ np.swapaxes(Lam, -1, -2), SINGULAR * sd)
+            zero = xp.zeros_like(part[0])
+            rows = [[part[known[i, j]] if (i, j) in known else zero for j in range(term.q)]
+                    for i in range(term.q)]  # fmt: skip
+            Lam = xp.stack([xp.stack(row, -1) for row in rows], -2)
+            L, null = semidefinite_cholesky(Lam @ xp.swapaxes(Lam, -1, -2), small, xp)
+            out += [L[..., i, j] for i, j in entries]
+            pinned += [null[..., j] for _, j in entries]
         else:
-            L = np.abs(Lam)
-            zero = np.diagonal(L, axis1=-2, axis2=-1) < SINGULAR * sd
-        L = np.where(zero[..., None, :], 0.0, L)
-        out += [L[..., i, j] for i, j in entries]
-        pinned += [zero[..., j] for _, j in entries]
+            null = [xp.abs(p) < s for p, s in zip(part, small, strict=True)]
+            out += [xp.where(z, 0.0, xp.abs(p)) for z, p in zip(null, part, strict=True)]
+            pinned += null
         at += len(entries)
     if not out:
-        return theta, np.zeros(theta.shape, bool)
-    return np.stack(out, -1), np.stack(pinned, -1)
+        return theta, xp.zeros(theta.shape, bool)
+    return xp.stack(out, -1), xp.stack(pinned, -1)
 
 
 def semidefinite_cholesky(
-    S: Float[np.ndarray, "*b q q"], small: Float[np.ndarray, "*b q"]
-) -> tuple[Float[np.ndarray, "*b q q"], Bool[np.ndarray, "*b q"]]:
+    S: Float[AnyArray, "*b q q"], small: Any, xp: ModuleType = np
+) -> tuple[Float[AnyArray, "*b q q"], Bool[AnyArray, "*b q"]]:
     """(lower L with L L' = S, which columns are zero because their pivot is below `small`^2)."""
-    q = S.shape[-1]
-    L, zero = np.zeros_like(S), np.zeros(S.shape[:-1], bool)
-    for j in range(q):
-        done = L[..., j, :j, None]
-        pivot = S[..., j, j] - (L[..., j, :j] ** 2).sum(-1)
-        zero[..., j] = pivot < small[..., j] ** 2
-        column = S[..., j:, j] - (L[..., j:, :j] @ done)[..., 0]
-        root = np.sqrt(np.where(zero[..., j], 1.0, pivot))[..., None]
-        L[..., j:, j] = np.where(zero[..., j, None], 0.0, column / root)
-    return L, zero
+    columns, null = [], []
+    for j in range(S.shape[-1]):
+        rest = S[..., :, j] - sum(c * c[..., j, None] for c in columns)
+        zero = rest[..., j] < small[j] ** 2
+        root = xp.sqrt(xp.where(zero, 1.0, rest[..., j]))[..., None]
+        above = np.arange(S.shape[-1]) < j
+        columns.append(xp.where(zero[..., None] | above, 0.0, rest / root))
+        null.append(zero)
+    return xp.stack(columns, -1), xp.stack(null, -1)

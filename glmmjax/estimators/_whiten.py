@@ -21,7 +21,7 @@ from ..integrate import Laplace, find_mode, origin
 from ..integrate._system import lay_out_all, phi_at
 from ..model import Data
 from ..numeric import fast_jit, minimise_host
-from ._constrain import Priors, Space, constrain
+from ._constrain import Priors, Space, coefficient_scales, constrain
 from ._coordinates import Start
 from ._target import Inputs, Target, Whitening, Working
 
@@ -42,11 +42,14 @@ class Mode(NamedTuple):
 def first_coordinates(space: Space, start: Start) -> Whitening:
     """q at the starting values, one unit about a standard error; no correlations, and u = w.
 
-    A start of zero for an sd is moved to a tenth of the size that matters.
+    A start of zero for an sd is moved to a tenth of the size that matters. Positive numbers of
+    shrinkage priors begin at 1.
     """
     P = space.model.num_beta
     q, scale = np.zeros(space.size), np.eye(space.size)
-    q[:P], scale[:P, :P] = start.params.beta, start.T[:P, :P]
+    extra = space.size - P - space.model.num_theta
+    s = np.asarray(coefficient_scales(space, jnp.ones(extra)))
+    q[:P], scale[:P, :P] = start.params.beta / s, start.T[:P, :P] / s[:, None]
     at, k = P, 0
     for term in space.model.terms:
         for (i, j), theta in zip(term.entries, start.params.theta[k:], strict=False):
@@ -64,7 +67,9 @@ def restrict(data: Data, priors: Priors, whitening: Whitening) -> Inputs:
 
 
 @lru_cache(maxsize=32)
-def _gradient(target: Target, structure: Any):
+def value_and_slope(target: Target, structure: Any):
+    """Compiled: (x, leaves of the inputs) -> log density and its slope as one vector."""
+
     @fast_jit
     def value_and_grad(x, leaves):
         inputs = jax.tree.unflatten(structure, leaves)
@@ -77,7 +82,7 @@ def _gradient(target: Target, structure: Any):
 def find_posterior_mode(space: Space, inputs: Inputs) -> Mode | None:
     """Search in the coordinates of `inputs`; None if the density is not finite at the start."""
     leaves, structure = jax.tree.flatten(inputs)
-    run = _gradient(Target(space, Laplace()), structure)
+    run = value_and_slope(Target(space, Laplace()), structure)
 
     def minus(x: np.ndarray) -> tuple[float, np.ndarray]:
         out = -np.asarray(run(x, tuple(leaves)))

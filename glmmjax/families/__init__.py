@@ -8,6 +8,7 @@ from ._counts import NegativeBinomial1 as NegativeBinomial1
 from ._counts import NegativeBinomial2 as NegativeBinomial2
 from ._counts import Poisson as Poisson
 from ._cumulative import Cumulative as Cumulative
+from ._distribution import as_distribution as as_distribution
 from ._gaussian import Gaussian as Gaussian
 from ._gaussian import with_variance as with_variance
 from ._inflated import ZeroInflated as ZeroInflated

@@ -34,7 +34,7 @@ def anova(*fits: "Fit") -> "pd.DataFrame":
 
     Raises DataError if the rows, the response or the weights differ, and NotSupportedError if
     the likelihoods cannot be compared: other approximations, REML beside ML, REML with different
-    fixed effects, or none at all (PQL).
+    fixed effects, none at all (PQL), or not at its maximum (priors=).
     """
     import pandas as pd
 
@@ -109,6 +109,11 @@ def _check_likelihood(a: "Fit", b: "Fit") -> None:
     for fit in (a, b):
         if fit.loglik_note:
             raise NotSupportedError(f"a fit has no log-likelihood: {fit.loglik_note}")
+        if fit.settings.priors is not None:
+            raise NotSupportedError(
+                "a fit with priors= is not at the maximum of its likelihood, and likelihood ratios "
+                "compare maxima: refit without priors, or compare posteriors by loo()"
+            )
     if a.reml != b.reml:
         raise NotSupportedError(
             "one fit is by REML and one by maximum likelihood: refit with reml=False"

@@ -16,8 +16,10 @@ from .._errors import DataError, NotSupportedError
 from ..design import Design
 from ..design._buckets import Slots, pack
 from ..estimators import (
-    NUTS,
+    AbstractExplorer,
+    Explored,
     Inputs,
+    Length,
     Space,
     Start,
     Target,
@@ -26,7 +28,6 @@ from ..estimators import (
     find_start,
     first_coordinates,
     restrict,
-    sample,
 )
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AbstractIntegrator, Laplace
@@ -41,7 +42,6 @@ from ._variance import check_means
 if TYPE_CHECKING:
     from ._posterior_fit import PosteriorFit
 
-FEWEST_WARMUP, FEWEST_DRAWS = 20, 4
 # Padded rows that are worth compiling another bucket: 10,000 gradients of each chain pay for it.
 WORTH_ROWS = 400
 
@@ -54,7 +54,8 @@ class BayesSettings:
     family: AbstractFamily
     ziformula: str | None
     dispformula: str | None
-    nuts: NUTS
+    method: AbstractExplorer
+    length: Length
     marginal: AbstractIntegrator | None
     whiten: bool
     seed: int
@@ -64,8 +65,9 @@ class BayesSettings:
     def label(self) -> str:
         """The method in words."""
         if self.marginal is None:
-            return "NUTS on coefficients and random effects"
-        return f"NUTS with the random effects integrated out ({self.marginal.label})"
+            return f"{self.method.label} on coefficients and random effects"
+        integral = self.marginal.label
+        return f"{self.method.label} with the random effects integrated out ({integral})"
 
 
 def resolve_marginal(marginal: Any) -> AbstractIntegrator | None:
@@ -78,19 +80,6 @@ def resolve_marginal(marginal: Any) -> AbstractIntegrator | None:
             f"not {marginal!r}"
         )
     return marginal
-
-
-def resolve_nuts(chains: Any, draws: Any, warmup: Any, accept: Any, depth: Any) -> NUTS:
-    """NUTS's settings. Raises DataError for a number that makes no sense."""
-    least = {"chains": 1, "draws": FEWEST_DRAWS, "warmup": FEWEST_WARMUP, "max_depth": 1}
-    given = {"chains": chains, "draws": draws, "warmup": warmup, "max_depth": depth}
-    for name, value in given.items():
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < least[name]:
-            raise DataError(f"{name} is a whole number from {least[name]}, not {value!r}")
-    if isinstance(accept, bool) or not isinstance(accept, int | float) or not 0 < accept < 1:
-        raise DataError(f"target_accept is a number between 0 and 1, not {accept!r}")
-    return NUTS(int(chains), int(draws), int(warmup), float(accept), int(depth))
 
 
 def with_precision(design: Design, family: AbstractFamily) -> Design:
@@ -150,20 +139,22 @@ def sample_design(
         if isinstance(family, Gaussian) and family.has_pole:
             check_means(design, model, first.params)
         named = name_priors(design, family, space, np.asarray(first.params.beta), priors)
+        space = named.space
         inputs = restrict(data, named.stacked, first_coordinates(space, first))
         began = time.perf_counter()
         inputs, notes = _whitened(space, inputs, settings)
         clock["mode"] = time.perf_counter() - began
         began, key = time.perf_counter(), jax.random.key(settings.seed)
         target = Target(space, settings.marginal)
-        draws, step_size = sample(target, inputs, settings.nuts, key, report=report)
+        settings.method.check(target, inputs)
+        found = settings.method.explore(target, inputs, settings.length, key, report)
         clock["sample"] = time.perf_counter() - began
-        log_weight = None
         if settings.marginal is not None:
             began = time.perf_counter()
-            draws, log_weight = _with_effects(target, inputs, draws, key)
+            found = _with_effects(target, inputs, found, key)
             clock["effects"] = time.perf_counter() - began
-        tree = arrange(design, slots, space, data, draws, log_weight, step_size)
+        tree = arrange(design, slots, space, data, found)
+    notes = (*notes, *found.notes)
     return PosteriorFit(settings, design, space, slots, data, named, tree, notes, clock)
 
 
@@ -189,11 +180,16 @@ def _whitened(
     return restrict(inputs.data, inputs.priors, mode.whitening), notes
 
 
-def _with_effects(target: Target, inputs: Inputs, draws: Any, key: Any) -> tuple[Any, np.ndarray]:
-    """Draws of the effects added, and the log importance ratios (chains, draws)."""
+def _with_effects(target: Target, inputs: Inputs, found: Explored, key: Any) -> Explored:
+    """Draws of the effects added, and what the integral missed in the log importance ratios.
+
+    (exact / integral) times (integral / approximation) of each draw are (exact / approximation).
+    """
+    draws = found.draws
     chains, n = draws.log_prob.shape
     flat = draws.q.reshape(chains * n, -1)
     own = jax.random.fold_in(key, 1)
     u, log_w = effects_given(target, inputs, flat, draws.log_prob.ravel(), own)
     shaped = tuple(v.reshape(chains, n, *v.shape[1:]) for v in u)
-    return draws._replace(u=shaped), log_w.reshape(chains, n)
+    log_w = log_w.reshape(chains, n) + (0.0 if found.log_weight is None else found.log_weight)
+    return dataclasses.replace(found, draws=draws._replace(u=shaped), log_weight=log_w)

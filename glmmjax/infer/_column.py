@@ -39,7 +39,8 @@ class Column:
     source : the fit; weighted : its weights multiply the likelihood, and must be the others'.
     derived : made from another column's fit.
     mcse : Monte Carlo errors of the estimates; variances : sds and correlations by name.
-    integral : which approximation of the likelihood; restricted : is it REML's?
+    integral : which approximation of the likelihood; restricted : is it REML's? penalised : by
+    priors?
     no_loglik : why there is no log-likelihood. advice : on a verdict that is not "ok".
     """
 
@@ -55,6 +56,7 @@ class Column:
     variances: Values = field(default_factory=dict)
     integral: str = ""
     restricted: bool = False
+    penalised: bool = False
     loglik: float = math.nan
     loglik_se: float = math.nan
     no_loglik: str = ""
@@ -117,6 +119,7 @@ def _mixed_model(fit: Fit) -> Column:
         variances={_variance_name(row): row.sdcor for row in _numbers.variances(fit)},
         integral=approximation(fit),
         restricted=fit.reml,
+        penalised=fit.settings.priors is not None,
         loglik=fit.loglik,
         loglik_se=fit.loglik_se,
         no_loglik=fit.loglik_note if math.isnan(fit.loglik) else "",

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import families
+from .._errors import NotSupportedError
 from ..numeric import fast_jit
 from ._fit import double_precision
 from ._rowwise import Phi, rowwise
@@ -25,7 +26,8 @@ def draw(
 ) -> Float[np.ndarray, "n"]:
     """One response a row (binomial: successes), NaN where the mean is not finite.
 
-    y lends the trials. The same `seed` gives the same draw.
+    y lends the trials. The same `seed` gives the same draw. Raises NotSupportedError for a family
+    whose `sample` does nothing.
     """
     zero = isinstance(family, families.ZeroInflated)
     base = family.base if zero else family
@@ -83,5 +85,10 @@ def _program(family: families.AbstractFamily):
 
 
 def _compiled(family, phi: Phi, psi: np.ndarray, y: np.ndarray, seed: tuple[int, int]):
-    with double_precision():
-        return np.asarray(_program(family)(*seed, y, phi, psi))
+    try:
+        with double_precision():
+            return np.asarray(_program(family)(*seed, y, phi, psi))
+    except NotImplementedError:
+        raise NotSupportedError(
+            f"the {family.name} family has no sample(), so that no responses can be drawn from it"
+        ) from None

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,9 @@ from ._fit import Fit, Settings, double_precision
 from ._integral import check_integral, laplace_warning
 from ._methods import Method, check_correlation, estimator_for
 from ._variance import check_means
+
+if TYPE_CHECKING:
+    from ._prior_names import NamedPriors
 
 
 def device_data(data: Data) -> Data:
@@ -70,7 +73,7 @@ def fit_design(
     with double_precision():
         data = device_data(data)
         if priors:
-            settings = penalise(settings, design, model, data, priors)
+            settings = penalise(settings, design, model, priors)
         clock["pack"] = time.perf_counter() - began
         check_curve(design, model)
         with named_rows(design, data, slots):
@@ -85,15 +88,13 @@ def fit_design(
     return Fit(settings, design, model, slots, estimate, data, clock)
 
 
-def penalise(
-    settings: Settings, design: Design, model: Any, data: Data, priors: dict[str, Any]
-) -> Settings:
+def penalise(settings: Settings, design: Design, model: Any, priors: dict[str, Any]) -> Settings:
     """The settings with an estimator that multiplies the likelihood by the priors named.
 
     Raises `DataError` for priors that do not fit the model, and `NotSupportedError` for a method
     that is not maximum likelihood by an integrator.
     """
-    from ..estimators import PenalisedLikelihood, Space, find_start
+    from ..estimators import Space
     from ._prior_names import lone_dispersion, name_priors
 
     plain = design.weights_kind == "frequency" and design.series is None and not settings.reml
@@ -103,10 +104,18 @@ def penalise(
             "or 'importance', reml=False, no correlation= and no precision weights; or gj.bayes"
         )
     space = Space(model, lone_dispersion(model, design, settings.dispformula))
-    start = np.asarray(find_start(model, data).params.beta)
-    named = name_priors(design, settings.family, space, start, priors, flat=True)
+    scale = np.zeros(model.num_beta)  # only defaults have one, and none is used
+    named = name_priors(design, settings.family, space, scale, priors, flat=True)
+    return with_priors(settings, named)
+
+
+def with_priors(settings: Settings, named: "NamedPriors") -> Settings:
+    """The settings of a penalised fit."""
+    from ..estimators import PenalisedLikelihood
+
     how: Any = settings.how
-    return replace(settings, estimator=PenalisedLikelihood(how, space, named.stacked))
+    estimator = PenalisedLikelihood(how, named.space, named.stacked)
+    return replace(settings, estimator=estimator, priors=named)
 
 
 def starting_values(design: Design, model: Any, data: Data, start: Any) -> Start | None:

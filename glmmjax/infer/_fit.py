@@ -51,6 +51,7 @@ class Settings:
     dispformula: str | None
     estimator: Any  # the AbstractEstimator that ran
     options: dict[str, Any] = field(default_factory=dict)
+    priors: Any = None  # the NamedPriors that a penalised likelihood is multiplied by
 
     @property
     def exact(self) -> bool:
@@ -122,7 +123,9 @@ class Fit:
 
     @property
     def loglik(self) -> float:
-        """Maximised (restricted) log-likelihood, every constant kept; NaN without one."""
+        """Maximised (restricted) log-likelihood, every constant kept; NaN without one. With priors
+        the likelihood alone, where its product with them is largest.
+        """
         return float(self.estimate.loglik)
 
     @property
@@ -139,12 +142,16 @@ class Fit:
 
     @property
     def aic(self) -> float:
-        """-2 loglik + 2 df."""
+        """-2 loglik + 2 df; NaN with priors, where `loglik` is no maximum."""
+        if self.settings.priors is not None:
+            return float("nan")
         return -2 * self.loglik + 2 * self.df_model
 
     @property
     def bic(self) -> float:
-        """-2 loglik + df log(nobs)."""
+        """-2 loglik + df log(nobs); NaN with priors, where `loglik` is no maximum."""
+        if self.settings.priors is not None:
+            return float("nan")
         return -2 * self.loglik + np.log(self.nobs) * self.df_model
 
     @property

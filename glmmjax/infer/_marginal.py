@@ -19,6 +19,7 @@ from jaxtyping import Float
 from .._errors import NotSupportedError
 from ..estimators import stack, unstack
 from ..families import AbstractFamily, ZeroInflated
+from ..model import Model
 from ._curve_mean import curve_average
 from ._effects import factors_of
 from ._rowwise import Phi, rowwise
@@ -55,23 +56,42 @@ def marginal_mean(
     it cannot be computed.
     """
     at = fit if x is None else _moved(fit, x)
-    phi, psi = rows.fixed(at), np.asarray(at.estimate.params.psi)
-    S, base = spread(rows, factors_of(at)), base_family(fit)
-    s, k = np.sqrt(np.diagonal(S, axis1=1, axis2=2)), fit.model.mean_predictors
+    phi, psi = tuple(rows.fixed(at)), np.asarray(at.estimate.params.psi)
+    S = spread(rows, factors_of(at))
+    return population_mean(
+        fit.family, fit.model, phi, S, rows.covariates, psi, kind, check=x is None
+    )
+
+
+def population_mean(
+    family: AbstractFamily,
+    model: Model,
+    phi: Phi,
+    S: Float[np.ndarray, "n p p"],
+    covariates: tuple[np.ndarray, ...],
+    psi: np.ndarray,
+    kind: str,
+    check: bool = True,
+) -> Float[np.ndarray, "n"]:
+    """The same from predictors without effects and their covariance over the population."""
+    base, s, k = conditional_family(family), np.sqrt(_diagonal(S)), model.mean_predictors
     own = tuple(phi[: k - 1 + len(base.predictors)])
     if base.link.name in NO_MEAN and s[:, :k].any():
         raise NotSupportedError(
             f"under the {base.link.name} link the mean over a normal random effect does not exist;"
             " use effects='conditional' or 'fixed'"
         )
-    if fit.model.curve is None:
+    if model.curve is None:
         mu = _average(base, own, psi, s[:, 0])
     else:
-        S, inputs = S[:, :k, :k], rows.covariates
-        mu = curve_average(base, fit.model.curve, own, S, inputs, psi, check=x is None)
+        mu = curve_average(base, model.curve, own, S[:, :k, :k], covariates, psi, check=check)
     if kind == "link":
         return np.asarray(rowwise(base, "link", (mu,), psi))
-    return mu if base is fit.family else mu * _share(phi[-1], s[:, -1])
+    return mu if base is family else mu * _share(phi[-1], s[:, -1])
+
+
+def _diagonal(S: Float[np.ndarray, "n p p"]) -> Float[np.ndarray, "n p"]:
+    return np.diagonal(S, axis1=1, axis2=2)
 
 
 def marginal_slopes(
@@ -101,7 +121,12 @@ def marginal_slopes(
 
 def base_family(fit: "Fit") -> AbstractFamily:
     """The family of the conditional mean, whose link all intervals are computed on."""
-    return fit.family.base if isinstance(fit.family, ZeroInflated) else fit.family
+    return conditional_family(fit.family)
+
+
+def conditional_family(family: AbstractFamily) -> AbstractFamily:
+    """The family without its zero inflation."""
+    return family.base if isinstance(family, ZeroInflated) else family
 
 
 def _moved(fit: "Fit", x: np.ndarray) -> "Fit":

@@ -22,17 +22,18 @@ from ..estimators import (
 )
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AGQ, FOCE, AbstractIntegrator, Importance, Laplace
+from ._explorers import refuse_explorer
 
 Method: TypeAlias = AbstractIntegrator | AbstractEstimator
 
 METHODS: dict[str, type] = {
     method.name: method for method in (Laplace, AGQ, Importance, MCEM, SAEM, PQL, FOCE, Linearize)
 }
-LATER = ("nuts",)
 
 
 def resolve_method(method: Any, nodes: int | None, reml: bool, curved: bool = False) -> Method:
     """The method that `method=` (a name or an object), `nodes=` and `reml=` ask for."""
+    refuse_explorer(method)
     if isinstance(method, str):
         method = _by_name(method, nodes)
     elif nodes is not None:
@@ -54,9 +55,8 @@ def resolve_method(method: Any, nodes: int | None, reml: bool, curved: bool = Fa
 
 def _by_name(name: str, nodes: int | None) -> Method:
     if name not in METHODS:
-        later = "is not available yet" if name in LATER else "is unknown"
         known = ", ".join(METHODS)
-        raise NotSupportedError(f"method={name!r} {later}: choose one of {known}")
+        raise NotSupportedError(f"method={name!r} is unknown: choose one of {known}")
     if name == "agq" and nodes is not None:
         return AGQ(nodes)
     if nodes is not None and not (name == "laplace" and nodes == 1):
@@ -151,9 +151,9 @@ def check_correlation(design: Design, estimator: AbstractEstimator) -> None:
 # ---- in a file ------------------------------------------------------------------------------
 
 
-def method_to_json(method: Method) -> dict[str, Any]:
+def method_to_json(method: Any, known: dict[str, type] = METHODS) -> dict[str, Any]:
     """Name and fields. Raises `NotSupportedError` for a method that is not one of the package's."""
-    if METHODS.get(method.name) is not type(method):
+    if known.get(method.name) is not type(method):
         raise NotSupportedError(
             f"the method {method!r} is not one of glmmjax's own, and a file cannot hold its code: "
             "save the data and the formula instead, and fit again"
@@ -161,9 +161,9 @@ def method_to_json(method: Method) -> dict[str, Any]:
     return {"name": method.name, **{f.name: getattr(method, f.name) for f in _fields(method)}}
 
 
-def method_from_json(found: dict[str, Any]) -> Method:
+def method_from_json(found: dict[str, Any], known: dict[str, type] = METHODS) -> Any:
     """The method of that name. Raises `DataError` for anything that `method_to_json` cannot say."""
-    kind = METHODS.get(str(found.get("name")))
+    kind = known.get(str(found.get("name")))
     if kind is None:
         raise DataError(f"unknown method {found.get('name')!r}")
     fields = {f.name: found.get(f.name) for f in _fields(kind())}
@@ -174,5 +174,5 @@ def method_from_json(found: dict[str, Any]) -> Method:
     return kind(**fields)
 
 
-def _fields(method: Method) -> tuple[Any, ...]:
-    return dataclasses.fields(method)  # pyright: ignore[reportArgumentType]
+def _fields(method: Any) -> tuple[Any, ...]:
+    return dataclasses.fields(method)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from ..estimators import AbstractSampler
 from ..numeric import THRESHOLD, pareto_k, tail_length
 from ._posterior_tables import array_stats
 
@@ -23,15 +24,18 @@ if TYPE_CHECKING:
 
 ENOUGH = 400  # effective draws, bulk and tail (Vehtari et al. 2021)
 MIXED = 1.01  # R-hat
+HOPELESS = 1.0  # k from which the ratios have no mean
 
 
 @dataclass(frozen=True)
 class PosteriorDiagnostics:
-    """What a sampler's run says of itself.
+    """What a run says of itself.
 
     verdict, advice: "ok", "suspect" or "failed", and one sentence on what to do.
     divergences: transitions after warm-up that left the energy surface; saturated: transitions that
-    hit the largest tree; pareto_k: tail index of the importance ratios under `marginal=`, else NaN.
+    were cut at the longest trajectory; pareto_k: tail index of the importance ratios of an
+    approximation or under `marginal=`, else NaN. Draws of an approximation are independent, so that
+    R-hat and effective draws, which are NaN then, would say nothing about it.
     """
 
     verdict: str
@@ -45,23 +49,25 @@ class PosteriorDiagnostics:
     pareto_k: float
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.verdict}: {self.advice}",
-            f"{self.divergences} divergences, largest R-hat {self.rhat:.4f}, smallest ESS "
-            f"{self.ess_bulk:.0f} (bulk) and {self.ess_tail:.0f} (tail)",
-        ]
+        lines = [f"{self.verdict}: {self.advice}"]
+        if np.isfinite(self.ess_bulk):
+            lines.append(
+                f"{self.divergences} divergences, largest R-hat {self.rhat:.4f}, smallest ESS "
+                f"{self.ess_bulk:.0f} (bulk) and {self.ess_tail:.0f} (tail)"
+            )
         if np.isfinite(self.pareto_k):
             lines.append(f"Pareto k of the importance ratios: {self.pareto_k:.2f}")
         return "\n".join((*lines, *self.notes))
 
 
 def diagnose(fit: "PosteriorFit") -> PosteriorDiagnostics:
-    """Judge the run by divergences, R-hat, effective draws and importance ratios."""
-    stats, table = fit.sample_stats, fit.table
+    """Judge chains by divergences, R-hat and effective draws; importance ratios by their tail."""
+    stats, table, k = fit.sample_stats, fit.table, ratio_tail(fit)
+    if not isinstance(fit.settings.method, AbstractSampler):
+        found = _verdict_of_ratios(k)
+        return PosteriorDiagnostics(*found, fit.notes, 0, 0, np.nan, np.nan, np.nan, k)
     divergences = int(stats["diverging"].values.sum())
-    full = 2**fit.settings.nuts.max_depth - 1
-    saturated = int((stats["n_steps"].values >= full).sum())
-    k = ratio_tail(fit)
+    saturated = int((stats["n_steps"].values >= fit.settings.method.longest).sum())
     found = (
         divergences, saturated, float(np.max(table["rhat"])), float(np.min(table["ess_bulk"])),
         float(np.min(table["ess_tail"])), k,
@@ -74,7 +80,8 @@ def _verdict(
     fit: "PosteriorFit", divergences: int, saturated: int, rhat: float, bulk: float, tail: float,
     k: float,
 ) -> tuple[str, str]:  # fmt: skip
-    if not (np.isfinite(rhat) or fit.settings.nuts.chains == 1) or rhat > 1.1:
+    method: Any = fit.settings.method
+    if not (np.isfinite(rhat) or fit.settings.length.chains == 1) or rhat > 1.1:
         return "failed", (
             f"the chains did not find the same distribution (R-hat {rhat:.2f}): sample longer "
             "(warmup=, draws=), give proper priors, or simplify the model"
@@ -82,7 +89,7 @@ def _verdict(
     if divergences:
         return "suspect", (
             f"{divergences} transitions diverged, so that a part of the posterior may be missing: "
-            "raise target_accept to 0.95 or 0.99, or give tighter priors to small sds"
+            f"{method.divergence_advice}, or give tighter priors to small sds"
         )
     if rhat > MIXED:
         return "suspect", f"R-hat is {rhat:.3f}, above {MIXED}: sample longer (warmup=, draws=)"
@@ -93,8 +100,8 @@ def _verdict(
         )
     if saturated:
         return "suspect", (
-            f"{saturated} trajectories were cut at the largest tree: raise max_depth, or rescale "
-            "columns"
+            f"{saturated} trajectories were cut at {method.longest} steps: "
+            f"{method.longest_advice}, or rescale columns"
         )
     if k > THRESHOLD:
         return "suspect", (
@@ -104,11 +111,26 @@ def _verdict(
     return "ok", "nothing speaks against these draws"
 
 
+def _verdict_of_ratios(k: float) -> tuple[str, str]:
+    """Of an approximation: can its ratios be relied on to correct it?"""
+    if k <= THRESHOLD:
+        return "ok", (
+            f"draws of an approximation that is close enough to the posterior (Pareto k {k:.2f}) "
+            "for resample() to correct what it misses"
+        )
+    return "suspect" if k <= HOPELESS else "failed", (
+        f"draws of an approximation, too far from the posterior to be corrected (Pareto k {k:.2f}, "
+        f"above {THRESHOLD}): take method='nuts', or marginal=True, which leaves less to "
+        "approximate"
+    )
+
+
 def ratio_tail(fit: "PosteriorFit") -> float:
-    """Tail index k of the importance ratios of `marginal=`; NaN without any."""
-    if "log_weight" not in fit.sample_stats:
-        return np.nan
-    log_w = np.sort(fit.sample_stats["log_weight"].values.ravel())[::-1]
+    """Tail index k of the importance ratios; NaN without any. `resample` keeps that of before."""
+    stats = fit.sample_stats
+    if "log_weight" not in stats:
+        return float(stats.attrs.get("pareto_k", np.nan))
+    log_w = np.sort(stats["log_weight"].values.ravel())[::-1]
     if not np.isfinite(log_w).all():
         return np.inf
     return float(pareto_k(log_w[None, : tail_length(log_w.size) + 1])[0])
@@ -118,8 +140,8 @@ def ratio_tail(fit: "PosteriorFit") -> float:
 class Expected:
     """Expected log predictive density of new rows like these: `elpd` with its standard error.
 
-    p: effective number of parameters; rows: each row's share; pareto_k: of every row (LOO), above
-    0.7 not reliable; warning: "" or what is wrong.
+    p: effective number of parameters; rows: each row's share; pareto_k: of every row (LOO), -inf
+    for a row of weight 0; warning: "" or what is wrong.
     """
 
     method: str
@@ -136,14 +158,21 @@ class Expected:
 
 
 def loo(fit: "PosteriorFit") -> Expected:
-    """Leave-one-out by Pareto-smoothed importance sampling (arviz-stats)."""
+    """Leave-one-out by Pareto-smoothed importance sampling (arviz-stats).
+
+    S draws can tell tails with k below 1 - 1 / log10 S, 0.7 at most (Vehtari et al. 2024, JMLR 25).
+    """
     stats = array_stats()
 
     ll: Any = fit.log_likelihood
-    rows, k, p = stats.loo(ll, chain_axis=0, draw_axis=1)
-    bad = int((k > THRESHOLD).sum())
+    varies = np.ptp(ll, axis=(0, 1)) > 0  # a row of weight 0 is the same under every draw
+    rows, k, p = ll[0, 0].copy(), np.full(len(varies), -np.inf), np.zeros(len(varies))
+    if varies.any():
+        rows[varies], k[varies], p[varies] = stats.loo(ll[..., varies], chain_axis=0, draw_axis=1)
+    good = min(THRESHOLD, 1 - 1 / np.log10(ll.shape[0] * ll.shape[1]))
+    bad = int((k > good).sum())
     text = (
-        f"{bad} of {len(k)} rows have Pareto k above {THRESHOLD}: not reliable there" if bad else ""
+        f"{bad} of {len(k)} rows have Pareto k above {good:.2g}: not reliable there" if bad else ""
     )
     return Expected("loo", *_total(rows), float(np.sum(p)), rows, k, text)
 

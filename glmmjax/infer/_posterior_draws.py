@@ -2,7 +2,9 @@
 
 Variables of the group `posterior`, each over (chain, draw): `b` (coef), `dispersion`, and for every
 grouping factor g `sd_<g>` (effect), `cor_<g>` (effect, other) where effects correlate, and the
-effects b = Lam u themselves, `r_<g>` (level, effect). Where there are several factors, dimensions
+effects b = Lam u themselves, `r_<g>` (level, effect); of a shrinkage prior what its coefficients
+share and one number of each, `horseshoe_tau` and `horseshoe_lambda` (horseshoe). Where there are
+several factors, dimensions
 that differ between them carry the factor's name: level_<g>, effect_<g>. The group `unconstrained`
 keeps q, from which everything but the effects can be made again.
 """
@@ -15,7 +17,7 @@ from jaxtyping import Float
 
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimators import Draws, Space, constrain
+from ..estimators import Explored, Space, constrain
 from ..model import Data, factors
 from ..numeric import fast_jit
 from ._fit import double_precision
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 
 
 class Described(NamedTuple):
-    """What draws of q mean, over (n draws, ...); Lam and correlation matrices by group."""
+    """What draws of q mean, over (n draws, ...); Lam by group, positive numbers by shrinkage."""
 
     beta: Float[np.ndarray, "n P"]
     dispersion: Float[np.ndarray, "n"] | None
     sd: tuple[Float[np.ndarray, "n q"], ...]
     Lam: tuple[Float[np.ndarray, "n q q"], ...]
+    shrunk: tuple[Float[np.ndarray, "n m"], ...]
 
 
 @lru_cache(maxsize=32)
@@ -38,9 +41,12 @@ def _program(space: Space):
     import jax
 
     def one(q):
-        at = constrain(space, q)
+        at, shrunk, end = constrain(space, q), [], space.num_values
         own = at.values[0 if space.dispersion is None else space.dispersion]
-        return at.params.beta, own, factors(space.model, at.params.theta)
+        for group in reversed(space.shrunk):
+            shrunk.insert(0, group.kind.shown(at.values[end - group.size : end]))
+            end -= group.size
+        return at.params.beta, own, factors(space.model, at.params.theta), tuple(shrunk)
 
     return fast_jit(jax.vmap(one))
 
@@ -48,12 +54,23 @@ def _program(space: Space):
 def describe(space: Space, q: Float[np.ndarray, "n p"]) -> Described:
     """Coefficients, dispersion and factors of every draw of q."""
     with double_precision():
-        beta, own, Lam = _program(space)(np.asarray(q, float))
+        beta, own, Lam, shrunk = _program(space)(np.asarray(q, float))
     Lam = tuple(np.asarray(L) for L in Lam) if space.model.terms else ()
     sd = tuple(np.sqrt((L**2).sum(-1)) for L in Lam)
-    return Described(
-        np.asarray(beta), None if space.dispersion is None else np.asarray(own), sd, Lam
-    )
+    dispersion = None if space.dispersion is None else np.asarray(own)
+    return Described(np.asarray(beta), dispersion, sd, Lam, tuple(map(np.asarray, shrunk)))
+
+
+def shrinkage_names(design: Design, space: Space) -> list[tuple[str, list[str]]]:
+    """(name, labels of its coefficients) of every shrinkage prior; a second horseshoe has a 2."""
+    labels = [label for p in design.predictors for label in p.labels]
+    out, seen = [], {}
+    for group in space.shrunk:
+        name = group.kind.name
+        seen[name] = seen.get(name, 0) + 1
+        number = str(seen[name]) if seen[name] > 1 else ""
+        out.append((name + number, [labels[k] for k in group.columns]))
+    return out
 
 
 def effect_names(design: Design, slots: Slots) -> list[list[str]]:
@@ -106,24 +123,19 @@ def arrange(
     slots: Slots,
     space: Space,
     data: Data,
-    draws: Draws,
-    log_weight: np.ndarray | None,
-    step_size: np.ndarray,
+    explored: Explored,
 ) -> "xr.DataTree":
-    """The tree with groups posterior, sample_stats, unconstrained and observed_data."""
+    """The tree with groups posterior, sample_stats, unconstrained, observed_data[, trace]."""
     import xarray as xr
 
+    draws = explored.draws
     chains, n = draws.log_prob.shape
     flat = lambda v: v.reshape(chains * n, *v.shape[2:])  # noqa: E731
     found = describe(space, flat(draws.q))
     effects = level_effects(space, slots, data, tuple(map(flat, draws.u)), found.Lam)
-    stats = {
-        "lp": draws.log_prob, "energy": draws.energy, "diverging": draws.diverging,
-        "n_steps": draws.steps, "acceptance_rate": draws.accept,
-        "step_size": np.repeat(step_size[:, None], n, 1),
-    }  # fmt: skip
-    if log_weight is not None:
-        stats["log_weight"] = log_weight
+    stats = {"lp": draws.log_prob, **draws.stats}
+    if explored.log_weight is not None:
+        stats["log_weight"] = explored.log_weight
     index = {"chain": np.arange(chains), "draw": np.arange(n)}
     over = ("chain", "draw")
     y = design.y
@@ -134,6 +146,8 @@ def arrange(
         "unconstrained": xr.Dataset({"q": ((*over, "free"), draws.q)}, index),
         "observed_data": xr.Dataset(observed, {"obs": np.asarray(design.rows)}),
     }
+    if explored.trace:
+        groups["trace"] = xr.Dataset({k: ("step", v) for k, v in explored.trace.items()})
     return xr.DataTree.from_dict(groups)
 
 
@@ -155,6 +169,12 @@ def _posterior(
     coords: dict[str, Any] = {**index, "coef": names}
     if found.dispersion is not None:
         variables["dispersion"] = (over, shaped(found.dispersion))
+    named = shrinkage_names(design, space)
+    for (name, labels), group, v in zip(named, space.shrunk, found.shrunk, strict=True):
+        coords[name], shared = labels, group.kind.shared
+        for k, word in enumerate(shared):
+            variables[f"{name}_{word}"] = (over, shaped(v[:, k]))
+        variables[f"{name}_{group.kind.local}"] = ((*over, name), shaped(v[:, len(shared) :]))
     own, correlated = effect_names(design, slots), correlated_groups(design, slots)
     for g, group in enumerate(slots.groups):
         level = _dimension("level", group.name, len(slots.groups) == 1)
@@ -177,8 +197,11 @@ def _dimension(kind: str, group: str, shared: bool) -> str:
     return kind if shared else f"{kind}_{group}"
 
 
-def resample(tree: Any, rng: np.random.Generator) -> "xr.DataTree":
-    """Draws of each chain chosen anew with probability proportional to e^log_weight."""
+def resample(tree: Any, k: float, rng: np.random.Generator) -> "xr.DataTree":
+    """Draws of each chain chosen anew with probability proportional to e^log_weight.
+
+    k: tail index of these weights, which the new tree remembers.
+    """
     import xarray as xr
 
     log_w = tree["sample_stats"]["log_weight"].values
@@ -194,5 +217,6 @@ def resample(tree: Any, rng: np.random.Generator) -> "xr.DataTree":
             chosen = data.drop_vars("draw").isel(chain=chain, draw=at)
             data = chosen.assign_coords(draw=np.arange(n))
         groups[name] = data
-    groups["sample_stats"] = groups["sample_stats"].drop_vars("log_weight")
+    stats = groups["sample_stats"].drop_vars("log_weight")
+    groups["sample_stats"] = stats.assign_attrs(pareto_k=float(k))
     return xr.DataTree.from_dict(groups)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+RESAMPLED = "draws were chosen again by their importance ratios"
+
+
 @dataclass(frozen=True, eq=False)
 class PosteriorFit:
     """Draws from the posterior of a mixed model.
@@ -50,7 +53,7 @@ class PosteriorFit:
 
     @property
     def sample_stats(self) -> Any:
-        """lp, energy, diverging, n_steps, acceptance_rate, step_size[, log_weight]."""
+        """lp; of chains energy, diverging, n_steps, acceptance_rate, step_size; [log_weight]."""
         return self.tree["sample_stats"]
 
     @property
@@ -90,9 +93,28 @@ class PosteriorFit:
     # ---- tables (infer/_posterior_tables.py) ---------------------------------------------
     @cached_property
     def table(self) -> "pd.DataFrame":
-        """mean, sd, q5, q50, q95, mcse_mean, ess_bulk, ess_tail, rhat of every parameter."""
+        """mean, sd, q5, q50, q95, mcse_mean, ess_bulk, ess_tail, rhat of every parameter.
+
+        The last four are NaN for an approximation: they would say nothing about the posterior.
+        """
         found = _tables.quantities(self)
-        return _tables.table(found.draws, found.names)
+        return _tables.table(found.draws, found.names, self.is_approximate)
+
+    @property
+    def is_approximate(self) -> bool:
+        """Are these draws of an approximation, and not of the posterior?"""
+        return self.settings.method.is_approximate
+
+    @property
+    def trace(self) -> "pd.DataFrame | None":
+        """How the fit of an approximation went, a row a step; None for samplers.
+
+        SVI: elbo, its estimate at each step, and rate, the step size. Pathfinder: path, log_prob
+        and elbo of each point of each path.
+        """
+        if "trace" not in self.tree.children:
+            return None
+        return self.tree["trace"].to_dataset().to_dataframe()
 
     @property
     def params(self) -> "pd.Series":
@@ -175,15 +197,20 @@ class PosteriorFit:
         return _check.diagnose(self)
 
     def resample(self, seed: int = 0) -> "PosteriorFit":
-        """Draws chosen again by the importance ratios of `marginal=`, chain by chain.
+        """Draws chosen again by their importance ratios, chain by chain.
 
-        Sampling on Laplace's approximation carries its bias; drawing again with probability
-        proportional to the ratios removes it. Draws then repeat, so R-hat and ESS no longer apply.
+        Draws of an approximation carry its error, and so do those on an integrated likelihood
+        (`marginal=`); drawing again with probability proportional to the ratios removes it where
+        `diagnostics.pareto_k` is small. Draws then repeat, so R-hat and ESS no longer apply.
         """
         if "log_weight" not in self.sample_stats:
-            raise NotSupportedError("only draws of bayes(marginal=...) have importance ratios")
+            raise NotSupportedError(
+                "only draws of an approximation and those of bayes(marginal=...) have importance "
+                "ratios, and only once"
+            )
         rng = np.random.default_rng([whole_seed(seed), 4])
-        return replace(self, tree=_draws.resample(self.tree, rng))
+        tree = _draws.resample(self.tree, _check.ratio_tail(self), rng)
+        return replace(self, tree=tree, notes=(*self.notes, RESAMPLED))
 
     def to_datatree(self) -> "xr.DataTree":
         """The tree with a group `log_likelihood`, for packages that read such trees."""

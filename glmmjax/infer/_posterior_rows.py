@@ -15,8 +15,10 @@ from jaxtyping import Float, Int
 from .._errors import DataError, NotSupportedError
 from ._draws import draw
 from ._fit import double_precision, whole_seed
-from ._posterior_draws import Described
+from ._marginal import population_mean, spread
+from ._posterior_draws import describe
 from ._predict import KINDS
+from ._prior_draws import prior_draws
 from ._rows import NEW_LEVELS, PredictionRows, _labels, fitted_rows, new_rows
 from ._rowwise import rowwise
 from ._tables import quantile
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from ._posterior_fit import PosteriorFit
 
 BUDGET = 2_000_000
-EFFECTS = ("conditional", "fixed")
+EFFECTS = ("conditional", "fixed", "marginal")
 Phi = tuple[Float[np.ndarray, "k n"], ...]
 # for every group: the number of each row's new level (-1: it is known), and z of every draw there
 NewLevels = Sequence[tuple[Int[np.ndarray, "n"], Float[np.ndarray, "draws l q"]]]
@@ -43,7 +45,9 @@ def predict(
 ) -> Any:
     """Posterior means of each row's mean, for the rows used or for new data, in their order.
 
-    effects : "conditional" with the random effects, "fixed" without.
+    effects : "conditional" with the random effects; "fixed" with effects of 0; "marginal", the mean
+        over the population: random effects integrated out under the Sigma of each draw, by the
+        quadrature of `Fit.predict`.
     kind : "response", the mean of the response (binomial: the probability); "link", the linear
         predictor of the conditional mean.
     new_levels : what an unseen level of a grouping factor does: "error" (DataError), "population"
@@ -56,7 +60,10 @@ def predict(
     if interval is not None:
         quantile(interval)
     rows, b_new = _rows(fit, newdata, effects, new_levels, whole_seed(seed))
-    parts = [_means(fit, phi, kind) for _, phi in _chunks(fit, rows, effects, b_new)]
+    if effects == "marginal":
+        parts = [_population(fit, rows, at, kind) for at in _slices(fit.draws, rows.n)]
+    else:
+        parts = [_means(fit, phi, kind) for _, phi in _chunks(fit, rows, effects, b_new)]
     value = np.concatenate(parts)
     if draws:
         return value
@@ -78,6 +85,11 @@ def posterior_predictive(
 ) -> Float[np.ndarray, "draws n"]:
     """A new response for every row and draw (binomial: successes out of the row's trials)."""
     _check(effects, "response", new_levels)
+    if effects == "marginal":
+        raise NotSupportedError(
+            "a new response has its own random effects: use effects='conditional', which draws "
+            "them for new levels, and predict(effects='marginal') for means over the population"
+        )
     seed = whole_seed(seed)
     rows, b_new = _rows(fit, newdata, effects, new_levels, seed)
     y = fit.design.y
@@ -109,14 +121,10 @@ def prior_predictive(
 
     Raises NotSupportedError if some prior is flat.
     """
-    import jax
-
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"prior_predictive: n is a whole number from 1, not {n!r}")
     seed = whole_seed(seed)
-    with double_precision():
-        values, factors = _prior_draws(fit, int(n), jax.random.key(seed))
-    found = _from_values(fit, values, factors)
+    found = describe(fit.space, prior_draws(fit.priors, int(n), seed))
     rng = np.random.default_rng([seed, 2])
     b = [
         np.einsum("nij,nlj->nli", L, rng.standard_normal((n, g.num_levels, L.shape[-1])))
@@ -129,49 +137,6 @@ def prior_predictive(
     return np.concatenate(out)
 
 
-# ---- draws of the parameters ----------------------------------------------------------------
-
-
-def _prior_draws(fit: "PosteriorFit", n: int, key: Any) -> tuple[np.ndarray, list[np.ndarray]]:
-    """(values of `_constrain`, factors of the correlated terms), n of each."""
-    import jax
-
-    space, cut = fit.space, fit.space.model.num_beta + fit.space.num_sd
-    keys = iter(jax.random.split(key, len(fit.priors.priors)))
-    columns = [np.asarray(p.sample(next(keys), (n,))) for p in fit.priors.priors[:cut]]
-    sizes = [space.model.terms[t].q for t in space.correlated]
-    later = zip(fit.priors.priors[cut:], sizes, strict=True)
-    factors = [np.asarray(p.sample(next(keys), (n, q, q))) for p, q in later]
-    return np.stack(columns, 1), factors
-
-
-def _from_values(fit: "PosteriorFit", values: np.ndarray, factors: list[np.ndarray]) -> Described:
-    """Coefficients and Lam by group from the quantities that priors speak of."""
-    space, P = fit.space, fit.space.model.num_beta
-    beta, blocks, at = values[:, :P].copy(), {}, P
-    if space.dispersion is not None:
-        d0, d1 = (np.log(fit.family.dispersion(e)) for e in (0.0, 1.0))  # d is a power of exp
-        beta[:, space.dispersion] = (np.log(beta[:, space.dispersion]) - d0) / (d1 - d0)
-    for k, term in enumerate(space.model.terms):
-        sd = values[:, at : at + term.q]
-        at += term.q
-        eye = np.broadcast_to(np.eye(term.q), (len(values), term.q, term.q))
-        L = factors[space.correlated.index(k)] if k in space.correlated else eye
-        blocks.setdefault(term.group, []).append(sd[:, :, None] * L)
-    Lam = tuple(_block_diagonal(blocks[g]) for g in sorted(blocks))
-    return Described(beta, None, (), Lam)
-
-
-def _block_diagonal(blocks: list[np.ndarray]) -> np.ndarray:
-    q = sum(b.shape[-1] for b in blocks)
-    out, at = np.zeros((len(blocks[0]), q, q)), 0
-    for b in blocks:
-        k = b.shape[-1]
-        out[:, at : at + k, at : at + k] = b
-        at += k
-    return out
-
-
 # ---- rows -----------------------------------------------------------------------------------
 
 
@@ -181,11 +146,6 @@ def _any(fit: "PosteriorFit") -> Any:
 
 
 def _check(effects: str, kind: str, new_levels: str) -> None:
-    if effects == "marginal":
-        raise NotSupportedError(
-            "effects='marginal' is not available for a posterior: predict with "
-            "new_levels='sample', which averages over new random effects"
-        )
     for name, value, known in (
         ("effects", effects, EFFECTS), ("kind", kind, KINDS), ("new_levels", new_levels, NEW_LEVELS)
     ):  # fmt: skip
@@ -201,7 +161,7 @@ def _rows(
         return fitted_rows(_any(fit)), ()
     made = "population" if new_levels == "sample" else new_levels
     rows = new_rows(_any(fit), newdata, effects, made)
-    if effects == "fixed" or new_levels != "sample":
+    if effects != "conditional" or new_levels != "sample":
         return rows, ()
     labels = _labels(_any(fit), newdata)
     rng, out = np.random.default_rng([seed, 3]), []
@@ -280,6 +240,18 @@ def _means(fit: "PosteriorFit", phi: Phi, kind: str) -> np.ndarray:
     if kind == "link":
         return phi[0]
     return rowwise(fit.family, "mean", _flat(phi), np.zeros(0)).reshape(phi[0].shape)
+
+
+def _population(fit: "PosteriorFit", rows: PredictionRows, at: slice, kind: str) -> np.ndarray:
+    """The rows' means over the random effects, (k, n), at some draws."""
+    found = fit.described
+    phi = _predictors(fit, rows, found.beta[at], [])
+    k, n = phi[0].shape
+    S = [spread(rows, [L[d] for L in found.Lam]) for d in range(*at.indices(fit.draws))]
+    x = tuple(np.tile(v, (k, *(1 for _ in v.shape[1:]))) for v in rows.covariates)
+    flat = _flat(tuple(phi))
+    found = population_mean(fit.family, fit.model, flat, np.concatenate(S), x, np.zeros(0), kind)
+    return found.reshape(k, n)
 
 
 def _responses(fit: "PosteriorFit", phi: Phi, y: Any, seed: tuple[int, int]) -> np.ndarray:

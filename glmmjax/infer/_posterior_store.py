@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import priors as pr
 from .._errors import DataError, GlmmjaxError, NotSupportedError
 from ..design import Design
-from ..estimators import Space, stack_priors
+from ..estimators import Space
 from ._curve_file import curve_from_json, curve_to_json
+from ._explorers import EXPLORERS, resolve_length
 from ._fit import double_precision
 from ._methods import method_from_json, method_to_json
-from ._prior_names import NamedPriors, lone_dispersion
+from ._prior_file import priors_to_json, read_priors
+from ._prior_names import lone_dispersion
 from ._rebuild import check_design, check_formulas, design_arrays, rebuild_design
 
 if TYPE_CHECKING:
     from ._bayes import BayesSettings
     from ._posterior_fit import PosteriorFit
 
-SCHEMA, VERSION, GROUP = "glmmjax posterior", 1, "glmmjax"
+SCHEMA, VERSION, GROUP = "glmmjax posterior", 2, "glmmjax"
 MAGIC = b"\x89HDF\r\n\x1a\n"
 PLAIN = ("formula", "ziformula", "dispformula", "whiten", "seed", "weights_kind")
 
@@ -73,15 +74,15 @@ def _number(value: Any) -> Any:
 def _header(fit: "PosteriorFit") -> dict[str, Any]:
     from ._store import family_to_json
 
-    s, named = fit.settings, fit.priors
-    rows = zip(named.names, map(prior_to_json, named.priors), named.default, strict=True)
+    s = fit.settings
     return {
         "family": family_to_json(s.family),
         "curve": curve_to_json(fit.design.curve),
         "settings": {name: getattr(s, name) for name in PLAIN},
-        "nuts": dataclasses.asdict(s.nuts),
+        "method": method_to_json(s.method, EXPLORERS),
+        "length": dataclasses.asdict(s.length),
         "marginal": None if s.marginal is None else method_to_json(s.marginal),
-        "priors": [list(row) for row in rows],
+        "priors": priors_to_json(fit.priors),
         "design": {
             "recipe": fit.design.recipe.to_json(),
             "notes": list(fit.design.notes),
@@ -90,35 +91,6 @@ def _header(fit: "PosteriorFit") -> dict[str, Any]:
         "notes": list(fit.notes),
         "seconds": fit.seconds,
     }
-
-
-# ---- priors ---------------------------------------------------------------------------------
-
-
-def prior_to_json(prior: pr.AbstractPrior) -> dict[str, Any]:
-    """Name and numbers. Raises NotSupportedError for a prior that is not one of the package's."""
-    name = type(prior).__name__
-    if getattr(pr, name, None) is not type(prior):
-        raise NotSupportedError(
-            f"the prior {prior!r} is not one of glmmjax's own, and a file cannot hold its code"
-        )
-    values = {f.name: getattr(prior, f.name) for f in dataclasses.fields(prior)}  # pyright: ignore
-    nested = {
-        k: prior_to_json(v) if isinstance(v, pr.AbstractPrior) else float(v)
-        for k, v in values.items()
-    }
-    return {"name": name, "values": nested}
-
-
-def prior_from_json(found: dict[str, Any]) -> pr.AbstractPrior:
-    """The prior of that name. Raises DataError for anything that `prior_to_json` cannot say."""
-    kind = getattr(pr, str(found["name"]), None)
-    if not (isinstance(kind, type) and issubclass(kind, pr.AbstractPrior)):
-        raise DataError(f"unknown prior {found['name']!r}")
-    values = found["values"].items()
-    return kind(**{
-        str(k): prior_from_json(v) if isinstance(v, dict) else float(v) for k, v in values
-    })  # fmt: skip
 
 
 # ---- reading --------------------------------------------------------------------------------
@@ -166,7 +138,8 @@ def _rebuild(tree: Any) -> "PosteriorFit":
         model, data, slots = pack_for_sampling(design, settings.family)
         data = device_data(data)
     space = Space(model, lone_dispersion(model, design, settings.dispformula))
-    named = _priors(header["priors"], space)
+    named = read_priors(header["priors"], space)
+    space = named.space
     names = [n for n in tree.children if n not in (GROUP, "log_likelihood")]
     kept = type(tree).from_dict({n: tree[n].to_dataset() for n in names})
     _check_draws(kept, design, space)
@@ -176,29 +149,22 @@ def _rebuild(tree: Any) -> "PosteriorFit":
 
 
 def _settings(header: dict[str, Any], curved: bool) -> "BayesSettings":
-    from ._bayes import BayesSettings, resolve_marginal, resolve_nuts
+    from ._bayes import BayesSettings, resolve_marginal
     from ._store import family_from_json
 
-    nuts, marginal = header["nuts"], header["marginal"]
-    order = ("chains", "draws", "warmup", "target_accept", "max_depth")
+    marginal, length = header["marginal"], header["length"]
+    method = method_from_json(header["method"], EXPLORERS)
+    if method.is_approximate:
+        length = {"chains": None, "draws": length["draws"], "warmup": None}
     settings = BayesSettings(
         family=family_from_json(header["family"]),
-        nuts=resolve_nuts(*(nuts[name] for name in order)),
+        method=method,
+        length=resolve_length(method, length["chains"], length["draws"], length["warmup"]),
         marginal=resolve_marginal(False if marginal is None else method_from_json(marginal)),
         **{name: header["settings"][name] for name in PLAIN},
     )
     check_formulas(settings, curved)  # pyright: ignore[reportArgumentType]
     return settings
-
-
-def _priors(rows: list[Any], space: Space) -> NamedPriors:
-    names, found, default = zip(*rows, strict=True)
-    priors = tuple(map(prior_from_json, found))
-    cut = space.model.num_beta + space.num_sd
-    if len(priors) != cut + len(space.correlated):
-        raise DataError("there are not as many priors as parameters")
-    stacked = stack_priors(list(priors[:cut]), list(priors[cut:]))
-    return NamedPriors(tuple(map(str, names)), priors, tuple(map(bool, default)), stacked)
 
 
 def _check_draws(tree: Any, design: Design, space: Space) -> None:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ._posterior_tables import MONTE_CARLO
 from ._report import Lines as Lines
 from ._report import Summary as Summary
 from ._report import Table, table_text
@@ -10,7 +11,10 @@ from ._summary import family_name
 if TYPE_CHECKING:
     from ._posterior_fit import PosteriorFit
 
-COLUMNS = ("mean", "sd", "q5", "q50", "q95", "rhat", "ess_bulk", "ess_tail")
+# of the table, and how they are written
+COLUMNS = dict.fromkeys(("mean", "sd", "q5", "q50", "q95"), ".4g") | {
+    "rhat": ".3f", "ess_bulk": ".0f", "ess_tail": ".0f",
+}  # fmt: skip
 
 
 def title(fit: "PosteriorFit") -> str:
@@ -34,17 +38,28 @@ def summary(fit: "PosteriorFit") -> Summary:
     s = fit.settings
     extra = (("Zero inflation", s.ziformula), ("Dispersion", s.dispformula))
     head = [f"Formula: {s.formula}", *(f"{n}: {t}" for n, t in extra if t is not None)]
-    chains, n = fit.shape
-    sampled = f"{chains} chains of {n} draws after {s.nuts.warmup} of warm-up, seed {s.seed}"
     blocks: list[Lines | Table] = [
-        Lines("", (*head, _sizes(fit), sampled)),
+        Lines("", (*head, _sizes(fit), _drawn(fit))),
         _table(fit, "Posterior"),
         Lines("Priors", tuple(f"  {line}" for line in str(fit.priors).splitlines())),
-        Lines("Sampling", tuple(f"  {line}" for line in str(fit.diagnostics).splitlines())),
+        Lines(
+            "Approximation" if fit.is_approximate else "Sampling",
+            tuple(f"  {line}" for line in str(fit.diagnostics).splitlines()),
+        ),
     ]
     if fit.design.notes:
         blocks.append(Lines("Notes", tuple(f"  {note}" for note in fit.design.notes)))
     return Summary(title(fit), tuple(blocks))
+
+
+def _drawn(fit: "PosteriorFit") -> str:
+    chains, n = fit.shape
+    if fit.is_approximate:
+        return (
+            f"{n} independent draws of an approximation to the posterior, seed {fit.settings.seed}"
+        )
+    warmup, seed = fit.settings.length.warmup, fit.settings.seed
+    return f"{chains} chains of {n} draws after {warmup} of warm-up, seed {seed}"
 
 
 def _sizes(fit: "PosteriorFit") -> str:
@@ -53,10 +68,9 @@ def _sizes(fit: "PosteriorFit") -> str:
 
 
 def _table(fit: "PosteriorFit", heading: str = "") -> Table:
-    rows = []
-    for name, row in fit.table[list(COLUMNS)].iterrows():
-        cells = [f"{row[c]:.4g}" for c in COLUMNS[:5]]
-        rows.append(
-            (str(name), *cells, f"{row['rhat']:.3f}", *(f"{row[c]:.0f}" for c in COLUMNS[6:]))
-        )
-    return Table(heading, ("", *COLUMNS), tuple(rows))
+    shown = {c: f for c, f in COLUMNS.items() if not (fit.is_approximate and c in MONTE_CARLO)}
+    rows = [
+        (str(name), *(format(row[c], f) for c, f in shown.items()))
+        for name, row in fit.table[list(shown)].iterrows()
+    ]
+    return Table(heading, ("", *shown), tuple(rows))

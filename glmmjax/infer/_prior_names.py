@@ -9,15 +9,18 @@ Keys, the more special first:
     "dispersion"                             the one number that `Fit.dispersion` is
 
 A prior is on the parameter of the design as written: columns are not centred behind the scenes.
+A shrinkage prior as "b" is on the coefficients of the mean but its intercept. Coefficients with
+equal shrinkage priors are shrunk together.
 
 Defaults are weakly informative: they rule out what the scale of the data makes absurd, and no more.
-s is the spread of the response on the link scale: its standard deviation for an identity link, 1
-for any other, where effects of size 1 are large already.
+s is the spread of the response on the link scale: the standard deviation of y - offset for an
+identity link, 1 for any other, where effects of size 1 are large already.
 
     slope of x            Normal(0, 2.5 s / sd(x))     as in rstanarm
     intercept             StudentT(3, centre, 2.5 s (1 + sum (mean(x) / sd(x))^2)^(1/2))
-                          centre: median of link(y). The slopes' priors make the intercept, which is
-                          the value at x = 0, that much less certain than the value at mean(x).
+                          centre: median of link(y) - offset. The slopes' priors make the
+                          intercept, the value at x = 0, that much less certain than the value
+                          at mean(x).
     sd of an effect of z  HalfStudentT(3, 2.5 s / rms(z)): Gelman (2006), heavy tails, positive at 0
     correlations          LKJ(2): mildly away from +-1
     dispersion            HalfStudentT(3, 2.5 s) for a residual sd; InverseGamma(0.4, 0.3) for a
@@ -28,17 +31,17 @@ for any other, where effects of size 1 are large already.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from .. import priors as pr
-from .._errors import DataError
+from .._errors import DataError, NotSupportedError
 from ..design import Design, PredictorDesign
 from ..design._units import merge_groups
-from ..estimators import Priors, Space, stack_priors
+from ..estimators import Priors, Shrunk, Space, elementwise, stack_priors
 from ..families import AbstractFamily
 from ..model import Model
 
@@ -48,11 +51,14 @@ FEW_LEVELS = 3  # a flat prior on the sd of fewer levels has no proper posterior
 
 @dataclass(frozen=True, eq=False)
 class NamedPriors:
-    """One row a parameter: name, prior, and whether it is the default."""
+    """One row a parameter: name, prior, and whether it is the default. `space` is the model's with
+    the coefficients that are shrunk together, `stacked` the priors of its values.
+    """
 
     names: tuple[str, ...]
     priors: tuple[pr.AbstractPrior, ...]
     default: tuple[bool, ...]
+    space: Space
     stacked: Priors
 
     def __str__(self) -> str:
@@ -86,15 +92,41 @@ def name_priors(
     _check_keys(given, [key for _, keys, *_ in (*rows, *cors) for key in keys])
     names, chosen, default = [], [], []
     for name, keys, support, fallback, levels in (*rows, *cors):
-        key = next((k for k in keys if k in given), None)
+        key = next((k for k in keys if k in given and _applies(given[k], k, support)), None)
         prior = given[key] if key else pr.Flat() if flat else fallback
+        if flat and isinstance(prior, pr.AbstractShrinkage):
+            raise NotSupportedError(
+                f"{prior!r} has no mode worth having: its density is infinite where coefficients "
+                "are 0. Sample the posterior by gj.bayes, or use Normal, StudentT or Cauchy"
+            )
         _check_prior(key or name, prior, support, np.inf if flat else levels)
         names.append(name)
         chosen.append(pr.LKJ(1.0) if support == "correlation" and not prior.proper else prior)
         default.append(key is None)
-    cut = len(rows)
-    stacked = stack_priors(chosen[:cut], chosen[cut:])
-    return NamedPriors(tuple(names), tuple(chosen), tuple(default), stacked)
+    return stack_named(names, chosen, default, space)
+
+
+def stack_named(names: Any, priors: Any, default: Any, space: Space) -> NamedPriors:
+    """The record of priors in the model's order: coefficients, sds, correlations."""
+    cut = space.model.num_beta + space.num_sd
+    space = replace(space, shrunk=_shrunk(priors[: space.model.num_beta]))
+    stacked = stack_priors(elementwise(space, list(priors[:cut])), list(priors[cut:]))
+    return NamedPriors(tuple(names), tuple(priors), tuple(default), space, stacked)
+
+
+def _shrunk(priors: Any) -> tuple[Shrunk, ...]:
+    """Coefficients by the shrinkage prior that they share."""
+    found: dict[tuple[Any, Any], list[int]] = {}
+    for k, prior in enumerate(priors):
+        if isinstance(prior, pr.AbstractShrinkage):
+            numbers = tuple(map(float, vars(prior).values()))
+            found.setdefault((type(prior), numbers), []).append(k)
+    return tuple(Shrunk(kind, tuple(columns)) for (kind, _), columns in found.items())
+
+
+def _applies(prior: Any, key: str, support: str) -> bool:
+    """Does a prior under that key speak of the parameter? A shrinkage prior "b" does of slopes."""
+    return key != "b" or support == "slope" or not isinstance(prior, pr.AbstractShrinkage)
 
 
 def lone_dispersion(model: Model, design: Design, dispformula: str | None) -> int | None:
@@ -123,12 +155,12 @@ def _check_keys(given: dict[str, Any], known: list[str]) -> None:
 def _check_prior(key: str, prior: Any, support: str, levels: float) -> None:
     if not isinstance(prior, pr.AbstractPrior):
         raise DataError(f"priors[{key!r}] is a prior such as gj.priors.Normal(0, 1), not {prior!r}")
-    if prior.support not in (support, "any"):
+    if prior.support not in SUPPORTS[support]:
         example = {
-            "real": "Normal, StudentT, Cauchy or Flat",
+            "real": "Normal, StudentT, Cauchy, Horseshoe, R2D2 or Flat",
             "positive": "HalfNormal, HalfStudentT, Exponential, Gamma, ... or Flat",
             "correlation": "LKJ or Flat",
-        }[support]
+        }[SUPPORTS[support][0]]
         raise DataError(f"priors[{key!r}] must be {example}, not {prior!r}")
     if not prior.proper and levels < FEW_LEVELS:
         raise DataError(
@@ -138,13 +170,21 @@ def _check_prior(key: str, prior: Any, support: str, levels: float) -> None:
         )
 
 
+# What a parameter takes; a slope is a coefficient of the mean that is no intercept.
+SUPPORTS = {
+    "real": ("real", "shrinkage", "any"),
+    "slope": ("real", "shrinkage", "any"),
+    "positive": ("positive", "any"),
+    "correlation": ("correlation", "any"),
+}
 # (name, keys from special to general, support, default, levels of its factor)
 Row = tuple[str, tuple[str, ...], str, Any, float]
 
 
 def response_spread(design: Design, family: AbstractFamily) -> tuple[float, float]:
-    """(s, median) of the response on the link scale."""
+    """(s, median) of the response on the link scale, less the offset of the mean."""
     z = np.asarray(family.link(jnp.asarray(family.start_mean(design.y))), float)
+    z = z - sum(p.offset for p in design.predictors if p.name == "cond")
     spread = float(np.std(z)) if family.link.name == "identity" else 1.0
     return spread or 1.0, float(np.median(z))
 
@@ -198,7 +238,8 @@ def _predictor_rows(p: PredictorDesign, centre: float, size: float) -> list[Row]
             prior = pr.StudentT(DF, centre, WIDE * size * width)
         else:
             prior = pr.Normal(0.0, float(WIDE * size / sd[k]))
-        rows.append((label, (label, "b"), "real", prior, np.inf))
+        slope = p.component == "cond" and name != "Intercept"
+        rows.append((label, (label, "b"), "slope" if slope else "real", prior, np.inf))
     return rows
 
 

@@ -15,6 +15,7 @@ def remarks(columns: list[Column]) -> list[str]:
         *_integrals(columns),
         *_restricted(columns),
         *_measures(columns),
+        *_penalised(columns),
     ]
     for c in columns:
         if c.no_loglik:
@@ -98,6 +99,17 @@ def _measures(columns: list[Column]) -> list[str]:
     return [
         "Log-likelihoods of discrete and of continuous families do not compare: one is a "
         "probability, the other a density"
+    ]
+
+
+def _penalised(columns: list[Column]) -> list[str]:
+    """Beside a prior the likelihood is not at its maximum."""
+    labels = [c.label for c in columns if c.penalised]
+    if not labels:
+        return []
+    return [
+        f"{', '.join(labels)}: priors pull the estimates, so that the log-likelihood is not at its "
+        "maximum; it has no AIC, and does not compare with a maximised one"
     ]
 
 

@@ -16,18 +16,20 @@ import numpy as np
 from .. import families
 from .._errors import DataError, NotSupportedError
 from ..design._buckets import pack
-from ..estimators import Estimate, PenalisedLikelihood
+from ..estimators import Estimate, Space
 from ..integrate import Point
 from ..model import Data, Model, Params, dimension
 from ._archive import read_archive, write_archive
 from ._curve_file import curve_from_json, curve_to_json
 from ._methods import estimator_for, method_from_json, method_to_json
+from ._prior_file import priors_to_json, read_priors
+from ._prior_names import lone_dispersion
 from ._rebuild import check_design, check_formulas, check_shape, design_arrays, rebuild_design
 
 if TYPE_CHECKING:
     from ._fit import Fit, Settings
 
-SCHEMA, VERSION = "glmmjax fit", 4
+SCHEMA, VERSION = "glmmjax fit", 5
 BATCH = "glmmjax batch"
 SETTINGS = ("formula", "weights_kind", "ziformula", "dispformula")
 SCALARS = ("loglik", "converged", "status", "gradient", "min_eigenvalue", "result",
@@ -39,13 +41,10 @@ DETAIL = "detail."  # before the name of an array that one estimator alone has
 def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
     """Write the fit; `.npz` is added to a name that lacks it.
 
-    Raises NotSupportedError for a family, link or curve which is not one of the package's own: a
-    file cannot hold its code.
+    Raises NotSupportedError for a family, link, curve or prior which is not one of the package's
+    own: a file cannot hold its code.
     """
-    if isinstance(fit.settings.estimator, PenalisedLikelihood):
-        raise NotSupportedError(
-            "a fit with priors= cannot be saved yet: keep the data and the call"
-        )
+    named = fit.settings.priors
     header = {
         "schema": SCHEMA,
         "version": VERSION,
@@ -53,6 +52,7 @@ def save(fit: "Fit", path: str | os.PathLike[str]) -> None:
         "curve": curve_to_json(fit.design.curve),
         "settings": {name: getattr(fit.settings, name) for name in SETTINGS},
         "method": method_to_json(fit.settings.how),
+        "priors": None if named is None else priors_to_json(named),
         "options": {k: v for k, v in fit.settings.options.items() if _plain(v)},
         "design": {
             "recipe": fit.design.recipe.to_json(),
@@ -234,7 +234,7 @@ def _read_settings(
 
 def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Fit":
     """Header and arrays to a Fit: design, packing, estimate, each checked against the others."""
-    from ._engine import device_data
+    from ._engine import device_data, with_priors
     from ._fit import Fit, double_precision
 
     if header.get("schema") != SCHEMA:
@@ -250,5 +250,8 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Fit":
         model, data, slots = pack(design, family)
         data = device_data(data)
         estimate = _read_estimate(header, arrays, model, data)
+    if (rows := header["priors"]) is not None:
+        space = Space(model, lone_dispersion(model, design, settings.dispformula))
+        settings = with_priors(settings, read_priors(rows, space))
     seconds = {str(k): float(v) for k, v in header["seconds"].items()}
     return Fit(settings, design, model, slots, estimate, data, seconds)

@@ -108,6 +108,11 @@ def _likelihood(fit: "Fit") -> str:
         return f"no log-likelihood ({fit.df_model} parameters): {fit.loglik_note}"
     name = "REML log-likelihood" if fit.reml else "log-likelihood"
     error = f" ± {fit.loglik_se:.1g}" if fit.loglik_se > 0 else ""
+    if fit.settings.priors is not None:
+        return (
+            f"{name} {fit.loglik:.4f}{error} ({fit.df_model} parameters), of the data alone at the "
+            "penalised maximum: no AIC"
+        )
     return (
         f"{name} {fit.loglik:.4f}{error} ({fit.df_model} parameters), AIC {fit.aic:.4f}, "
         f"BIC {fit.bic:.4f}"

@@ -27,6 +27,7 @@ from ._laplace import observed as observed
 from ._loglik import marginal as marginal
 from ._loglik import marginal_loglik as marginal_loglik
 from ._loglik import require_precision as require_precision
+from ._mode import chord as chord
 from ._mode import find_mode as find_mode
 from ._mode import origin as origin
 from ._posterior import effects as effects
@@ -34,3 +35,5 @@ from ._posterior import posterior as posterior
 from ._posterior import row_variance as row_variance
 from ._system import Point as Point
 from ._system import add as add
+from ._system import evaluate as evaluate
+from ._system import lay_out_all as lay_out_all

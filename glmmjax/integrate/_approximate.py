@@ -10,8 +10,8 @@ nodes importance sampling (`_importance.py`). On a Gaussian conditional the brac
 
 The derivative of the mode is put back by frozen-factor ("chord") steps after a search that is
 not differentiated: one makes gradients exact, two make Hessians exact (the error after k steps
-is O(dparams^(k+1))). `C` below is the factor of the true Hessian, held constant; the factor that
-places the nodes is computed again at the chorded point and is not.
+is O(dparams^(k+1)); `_mode.chord`). Their factor is that of the true Hessian, held constant; the
+factor that places the nodes is computed again at the chorded point and is not.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,8 @@ from ..model import (
     weighted,
 )
 from ..numeric import ArrowFactor
-from ._mode import find_mode
-from ._system import Point, Rows, evaluate, lay_out_all, phi_at, solve, system
+from ._mode import chord, find_mode
+from ._system import Point, Rows, evaluate, lay_out_all, phi_at, system
 
 # Values of row densities held at once; more than this and units go through in chunks.
 NODE_BUDGET = 4_000_000
@@ -70,12 +70,7 @@ def approximate(
     """
     layouts = lay_out_all(model, params, data, reml)
     at, jets, results = find_mode(model, params, data, start, reml)
-    frozen = jax.lax.stop_gradient
-    C = system(*frozen((layouts, at, jets)))
-    for _ in range(chords):
-        _, jets = evaluate(model, params, data, layouts, at)
-        step, _ = solve(frozen(C), system(layouts, at, jets).grad)
-        at = jax.tree.map(jnp.subtract, at, step)
+    at, _ = chord(model, params, data, layouts, at, jets, chords)
     f, jets = evaluate(model, params, data, layouts, at)
     s = system(layouts, at, jets)
     base = [jax.vmap(lambda t: base_measure(model, t))(b) for b in data.buckets]

@@ -44,7 +44,7 @@ from ..model import (
     scores,
 )
 from ..numeric import ArrowInverse, backward, selected_inverse
-from ._mode import find_mode
+from ._mode import chord, find_mode
 from ._system import (
     Point,
     Rows,
@@ -77,13 +77,17 @@ def laplace_value_and_grad(
     start: Point,
     reml: bool,
     curvature: Curvature = observed,
+    chords: int = 0,
 ) -> tuple[Float[Array, ""], Params, Point, tuple[Int[Array, "u"], ...]]:
     """(log-likelihood, its gradient, mode, result code of every unit).
 
-    curvature: W of the determinant.
+    curvature: W of the determinant. chords: after k of them the gradient itself can be
+    differentiated k times, in params and data; without any it is a number.
     """
     layouts = lay_out_all(model, params, data, reml)
     at, jets, results = find_mode(model, params, data, start, reml)
+    if chords:
+        at, jets = chord(model, params, data, layouts, at, jets, chords)
     H = M = system(layouts, at, jets)
     W = tuple(j.W for j in jets)
     if curvature is not observed:

@@ -6,7 +6,17 @@ from jaxtyping import Array, Int
 
 from ..model import Data, Jet, Model, Params, dimension
 from ..numeric import half_solve, half_solve_t, newton
-from ._system import Point, add, evaluate, lay_out_all, solve, system, unit_factor, unit_value
+from ._system import (
+    Point,
+    Rows,
+    add,
+    evaluate,
+    lay_out_all,
+    solve,
+    system,
+    unit_factor,
+    unit_value,
+)
 
 
 def tolerance(dtype: jnp.dtype) -> float:
@@ -31,6 +41,28 @@ def find_mode(
     layouts = lay_out_all(model, params, data, reml)
     search = _joint_search if reml else _unit_search
     return jax.lax.stop_gradient(search(model, params, data, layouts, start))
+
+
+def chord(
+    model: Model,
+    params: Params,
+    data: Data,
+    layouts: tuple[Rows, ...],
+    at: Point,
+    jets: tuple[Jet, ...],
+    times: int,
+) -> tuple[Point, tuple[Jet, ...]]:
+    """The mode as a function of params and data, and its jets: Newton steps, the factor frozen.
+
+    After k steps derivatives up to the k-th are exact (the error is O(dparams^(k+1))).
+    """
+    frozen = jax.lax.stop_gradient
+    C = system(*frozen((layouts, at, jets)))
+    for _ in range(times):
+        _, jets = evaluate(model, params, data, layouts, at)
+        step, _ = solve(frozen(C), system(layouts, at, jets).grad)
+        at = jax.tree.map(jnp.subtract, at, step)
+    return at, evaluate(model, params, data, layouts, at)[1]
 
 
 def _unit_search(model, params, data, layouts, start):

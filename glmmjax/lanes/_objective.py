@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..estimators import value_and_grad_by
+from ..estimators import value_and_grad
 from ..integrate import AbstractIntegrator, Laplace, Point, applies, lanes_value_and_grad
 from ..model import Bucket, Data, Model, Params, base_measure, dimension
 from ..numeric import fast_jit
@@ -122,7 +122,6 @@ def _fast(model: Model, structure: Any):
 def _general(model: Model, structure: Any, integrator: AbstractIntegrator):
     """The same by `vmap`; the decrement is 0 where the modes were found, else NaN."""
     P, theta_at = model.num_beta, model.theta_slice
-    value_and_grad = value_and_grad_by(model, integrator)
 
     def run(leaves, at, X, u):
         shared, own = jax.tree.unflatten(structure, leaves)
@@ -131,7 +130,9 @@ def _general(model: Model, structure: Any, integrator: AbstractIntegrator):
             each = zip(shared.buckets, own, strict=True)
             data = Data(tuple(merge(s, o) for s, o in each))
             params = Params(x[:P], x[theta_at], x[theta_at.stop :])
-            value, grad, mode, codes = value_and_grad(params, data, Point(u, x[:0]), None)
+            value, grad, mode, codes = value_and_grad(
+                params, data, model, Point(u, x[:0]), integrator
+            )
             lost = jnp.stack([c.max() for c in codes]).max() > 0
             out = [value[None], grad.beta, grad.theta, grad.psi]
             return jnp.concatenate([*out, jnp.where(lost, jnp.nan, 0.0)[None]]), mode.u

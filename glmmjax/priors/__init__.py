@@ -3,6 +3,7 @@
 from ._base import AbstractPrior as AbstractPrior
 from ._correlation import LKJ as LKJ
 from ._correlation import correlation_factor as correlation_factor
+from ._correlation import partial_correlations as partial_correlations
 from ._positive import Exponential as Exponential
 from ._positive import Gamma as Gamma
 from ._positive import HalfCauchy as HalfCauchy
@@ -14,3 +15,6 @@ from ._real import Cauchy as Cauchy
 from ._real import Flat as Flat
 from ._real import Normal as Normal
 from ._real import StudentT as StudentT
+from ._shrinkage import R2D2 as R2D2
+from ._shrinkage import AbstractShrinkage as AbstractShrinkage
+from ._shrinkage import Horseshoe as Horseshoe

@@ -39,6 +39,17 @@ def correlation_factor(
     return L, -((2 * c + before) * lower).sum()
 
 
+def partial_correlations(L: Float[Array, "K K"]) -> Float[Array, "m"]:
+    """The free numbers y of a factor L: what `correlation_factor` makes L of.
+
+    The product in the formula of L_ij is the root of 1 - sum_(k<j) L_ik^2.
+    """
+    K = L.shape[-1]
+    left = 1.0 - (jnp.cumsum(L**2, 1) - L**2)
+    at = np.tril_indices(K, -1)
+    return jnp.arctanh(L[at] / jnp.sqrt(left[at]))
+
+
 class LKJ(AbstractPrior):
     """Correlation matrices with density proportional to |R|^(eta - 1); uniform with eta = 1.
 

@@ -13,6 +13,7 @@ from glmmjax import DataError, FormulaError, NotSupportedError
 from glmmjax.design import make_design
 from glmmjax.infer._bayes import with_precision
 from glmmjax.infer._posterior_check import _verdict
+from glmmjax.infer._posterior_draws import describe
 
 
 def flat_of(variable):
@@ -157,6 +158,23 @@ def test_predictions_are_means_over_the_draws(fit, cbpp):
     np.testing.assert_allclose(fit.log_likelihood, ll, rtol=1e-9)
 
 
+def test_means_over_the_population(fit, slopes, cbpp):
+    """The logistic mean over N(0, sd^2) of each draw; under an identity link the fixed part."""
+    new = cbpp.head(4).drop(columns="herd")
+    found = fit.predict(new, effects="marginal", draws=True)
+    eta = fit.predict(new, effects="fixed", kind="link", draws=True)
+    z, w = np.polynomial.hermite_e.hermegauss(80)
+    sd = flat(fit, "sd_herd")
+    expected = (special.expit(eta[..., None] + sd[:, :, None] * z) * w).sum(-1) / w.sum()
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    link = fit.predict(new, effects="marginal", kind="link", draws=True)
+    np.testing.assert_allclose(link, special.logit(found), rtol=1e-9)
+    interval = fit.predict(new, effects="marginal", interval=0.9)
+    np.testing.assert_allclose(interval["lower"], np.quantile(found, 0.05, axis=0))
+    same = (slopes.predict(effects=e) for e in ("marginal", "fixed"))
+    np.testing.assert_allclose(*same, rtol=1e-10)
+
+
 def test_new_levels(fit, cbpp):
     new = cbpp.head(3).assign(herd=["1", "new", "new"])
     with pytest.raises(DataError, match="'new' which the fitted data did not have"):
@@ -190,14 +208,26 @@ def test_prior_predictive(fit, slopes):
         fit.prior_predictive(0)
 
 
-def test_prior_draws_go_back_through_the_dispersion(slopes):
-    """A residual sd drawn from its prior becomes the coefficient log sd."""
-    from glmmjax.infer._posterior_rows import _from_values
+def test_prior_draws_are_the_priors(slopes):
+    """What draws of the free numbers mean has the distribution that its prior says."""
+    from glmmjax.infer._posterior_tables import named_values
+    from glmmjax.infer._prior_draws import prior_draws
 
-    values = np.array([[250.0, 10.0, 30.0, 20.0, 5.0]])
-    found = _from_values(slopes, values, [np.eye(2)[None]])
-    np.testing.assert_allclose(found.beta[0], [250, 10, np.log(30)], rtol=1e-12)
-    np.testing.assert_allclose(found.Lam[0][0], np.diag([20.0, 5.0]), rtol=1e-12)
+    found = describe(slopes.space, prior_draws(slopes.priors, 2000, 3))
+    drawn = named_values(slopes.design, slopes.slots, slopes.space, found)
+    priors = dict(zip(slopes.priors.names, slopes.priors.priors, strict=True))
+    for name, values in zip(drawn.names, drawn.draws.T, strict=True):
+        if name.startswith("cor:"):  # LKJ(2) of two effects
+            assert stats.kstest((values + 1) / 2, stats.beta(2, 2).cdf).pvalue > 1e-3
+            continue
+        prior = priors[name]
+        if type(prior).__name__ == "HalfStudentT":
+            cdf = lambda x, p=prior: 2 * stats.t.cdf(x, p.df, 0, p.scale) - 1  # noqa: E731
+        else:
+            cdf = lambda x, p=prior: stats.norm.cdf(x, p.loc, p.scale)  # noqa: E731
+            if type(prior).__name__ == "StudentT":
+                cdf = lambda x, p=prior: stats.t.cdf(x, p.df, p.loc, p.scale)  # noqa: E731
+        assert stats.kstest(values, cdf).pvalue > 1e-3, name
 
 
 # ---- criticism -------------------------------------------------------------------------------
@@ -239,10 +269,10 @@ CALM = {"divergences": 0, "saturated": 0, "rhat": 1.001, "bulk": 900.0, "tail": 
         ({"k": np.nan}, "ok", "nothing"),
         ({"rhat": 1.2}, "failed", "did not find the same distribution"),
         ({"rhat": np.nan}, "failed", "did not find the same distribution"),
-        ({"divergences": 3}, "suspect", "raise target_accept"),
+        ({"divergences": 3}, "suspect", "gj.NUTS(target_accept=0.95)"),
         ({"rhat": 1.02}, "suspect", "R-hat is 1.020"),
         ({"tail": 100.0}, "suspect", "only 100 effective draws"),
-        ({"saturated": 5}, "suspect", "raise max_depth"),
+        ({"saturated": 5}, "suspect", "gj.NUTS(max_depth=12)"),
         ({"k": 0.9}, "suspect", "Pareto k 0.90"),
     ],
 )
@@ -323,7 +353,7 @@ def test_other_readers_find_the_draws(fit, tmp_path):
             lambda h: h["settings"].update(formula="y ~ __import__('os') + (1 | herd)"),
             "refused|recipe",
         ),
-        (lambda h: h["nuts"].update(chains=0), "chains is a whole number"),
+        (lambda h: h["length"].update(chains=0), "chains is a whole number"),
     ],
 )
 def test_files_that_are_refused(fit, tmp_path, change, text):
@@ -362,7 +392,9 @@ def test_precision_weights_divide_the_residual_variance():
         ({"chains": 0}, DataError, "chains is a whole number from 1, not 0"),
         ({"draws": 2}, DataError, "draws is a whole number from 4"),
         ({"warmup": 3.5}, DataError, "warmup is a whole number from 20"),
-        ({"target_accept": 1}, DataError, "target_accept is a number between 0 and 1"),
+        ({"method": "gibbs"}, NotSupportedError, "'gibbs' explores no posterior: .*'nuts'"),
+        ({"method": gj.NUTS}, NotSupportedError, r"write gj.NUTS\(\)"),
+        ({"method": gj.Laplace()}, NotSupportedError, "explores no posterior"),
         ({"marginal": "agq"}, DataError, "marginal= is False, True"),
         ({"marginal": gj.Laplace(reml=True)}, DataError, "without reml"),
         ({"family": "quasibinomial"}, NotSupportedError, "no likelihood"),
@@ -383,8 +415,10 @@ def test_quadrature_is_refused_before_anything_is_compiled():
 
 
 def test_options_of_predictions(fit):
-    with pytest.raises(NotSupportedError, match="new_levels='sample'"):
-        fit.predict(effects="marginal")
+    with pytest.raises(NotSupportedError, match="its own random effects"):
+        fit.posterior_predictive(effects="marginal")
+    with pytest.raises(DataError, match="effects is one of"):
+        fit.predict(effects="average")
     with pytest.raises(DataError, match="kind is one of"):
         fit.predict(kind="nothing")
 

@@ -56,6 +56,18 @@ def test_defaults_do_not_depend_on_the_unit_of_a_covariate():
     np.testing.assert_allclose(prior_of(a, "Intercept").scale, prior_of(b, "Intercept").scale)
 
 
+def test_an_offset_moves_the_centre_of_the_intercept():
+    """Rates of some e^-10 a person year: the intercept is not near the log of a count."""
+    years = np.array([2e5, 4e5, 8e5, 1e5, 3e5, 5e5])
+    frame = {"y": np.array([9.0, 21, 33, 4, 17, 25]), "years": years, "g": list("aabbcc")}
+    m = build("y ~ 1 + offset(log(years)) + (1 | g)", frame, "poisson")
+    rate = np.log(frame["y"] + 0.1) - np.log(years)
+    np.testing.assert_allclose(prior_of(m, "Intercept").loc, np.median(rate), rtol=1e-12)
+    moved = build("y ~ 1 + offset(years) + (1 | g)", frame, "gaussian")
+    s = np.std(frame["y"] - years)
+    np.testing.assert_allclose(prior_of(moved, "dispersion").scale, 2.5 * s, rtol=1e-12)
+
+
 def test_a_modelled_dispersion_has_plain_coefficients():
     m = built("disp")
     assert "dispersion" not in m.priors.names

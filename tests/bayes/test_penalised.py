@@ -106,7 +106,58 @@ def test_bad_input(more, error, text):
         gj.glmm(CBPP, gj.datasets.load("cbpp"), "binomial", **how)
 
 
-def test_such_a_fit_is_not_saved(tmp_path):
-    fit = gj.glmm(CBPP, gj.datasets.load("cbpp"), "binomial", priors={"b": pr.Normal(0, 0.1)})
-    with pytest.raises(NotSupportedError, match="cannot be saved"):
-        fit.save(tmp_path / "fit.npz")
+@pytest.fixture(scope="module")
+def penalised():
+    priors = {"b": pr.Normal(0, 1), "sd": pr.OnVariance(pr.InverseGamma(2, 1))}
+    return gj.glmm(CBPP, gj.datasets.load("cbpp"), "binomial", priors=priors)
+
+
+def test_a_file_keeps_the_priors(penalised, tmp_path):
+    penalised.save(tmp_path / "fit.npz")
+    again = gj.load(tmp_path / "fit.npz")
+    assert str(again.summary()) == str(penalised.summary())
+    assert str(again.settings.priors) == str(penalised.settings.priors)
+    refitted = again.refit(again.design.y)
+    np.testing.assert_allclose(refitted.params, penalised.params, atol=1e-6)
+
+
+def test_a_penalised_likelihood_is_no_maximum(penalised):
+    """No AIC, no likelihood-ratio test, and a remark where it stands beside others."""
+    plain = gj.glmm(CBPP, gj.datasets.load("cbpp"), "binomial")
+    assert penalised.loglik < plain.loglik and np.isnan([penalised.aic, penalised.bic]).all()
+    assert np.isnan(penalised.glance()["aic"][0]) and "no AIC" in str(penalised.summary())
+    with pytest.raises(NotSupportedError, match="not at the maximum of its likelihood"):
+        gj.anova(plain, penalised)
+    found = gj.compare(ml=plain, map=penalised)
+    assert "map: priors pull the estimates" in str(found)
+    assert np.isnan(found.frame.loc[("fit", "aic"), "map"])
+
+
+def test_linear_mixed_models():
+    frame = gj.datasets.load("sleepstudy")
+    formula, priors = "Reaction ~ Days + (1 | Subject)", {"Days": pr.Normal(0, 3)}
+    fit = gj.lmm(formula, frame, reml=False, priors=priors)
+    same = gj.glmm(formula, frame, "gaussian", priors=priors)
+    np.testing.assert_allclose(fit.params, same.params)
+    # the slope is exact beside its prior: precisions add, given the variances
+    ml = gj.lmm(formula, frame, reml=False)
+    assert fit.params["Days"] < ml.params["Days"] - 0.05
+    with pytest.raises(NotSupportedError, match="reml=False"):
+        gj.lmm(formula, frame, priors=priors)
+
+
+def test_nonlinear_mixed_models():
+    """A normal prior on one parameter of a curve."""
+    frame = gj.datasets.load("Orange")
+    how = {"random": "Asym ~ 1 | Tree"}
+    formula = "circumference ~ SSlogis(age, Asym, xmid, scal)"
+    flat = gj.nlmm(formula, frame, priors={"xmid": pr.Flat()}, **how)
+    plain = gj.nlmm(formula, frame, **how)
+    np.testing.assert_allclose(flat.params, plain.params, rtol=1e-5)
+    fit = gj.nlmm(formula, frame, priors={"xmid": pr.Normal(700, 20)}, **how)
+    # precisions add, where the profile likelihood is about a parabola
+    v = plain.bse["xmid"] ** 2
+    expected = (plain.params["xmid"] / v + 700 / 400) / (1 / v + 1 / 400)
+    assert abs(fit.params["xmid"] - expected) < 0.1 * plain.bse["xmid"]
+    with pytest.raises(NotSupportedError, match="an integrator"):
+        gj.nlmm(formula, frame, method="linearize", priors={"xmid": pr.Normal(600, 20)}, **how)

@@ -51,16 +51,55 @@ HOW = {
     "whitened": {},
     "plain": {"whiten": False},
     "quadrature": {"marginal": gj.AGQ(15)},
+    "many chains": {"method": "chees", "draws": 400},
 }
 
 
 @pytest.mark.parametrize("how", HOW)
 def test_cbpp(how):
-    fit = gj.bayes(
-        CBPP, gj.datasets.load("cbpp"), "binomial", priors=PRIORS, draws=2000, **HOW[how]
-    )
+    asked = {"priors": PRIORS, "draws": 2000, **HOW[how]}
+    fit = gj.bayes(CBPP, gj.datasets.load("cbpp"), "binomial", **asked)
     assert fit.diagnostics.verdict == "ok" and fit.diagnostics.divergences == 0
     moments_agree(main_draws(fit), EXACT_MEAN, EXACT_SD, EXACT_ESS)
+
+
+APPROXIMATIONS = {
+    "full": {"method": "svi"},
+    "low_rank": {"method": gj.SVI("low_rank", rank=3)},
+    "mean_field": {"method": gj.SVI("mean_field")},
+    "integrated": {"method": "svi", "marginal": gj.AGQ(15)},
+    "pathfinder": {"method": "pathfinder"},
+    "integrated paths": {"method": "pathfinder", "marginal": True},
+}
+
+
+@pytest.mark.parametrize("how", APPROXIMATIONS)
+def test_cbpp_by_importance_ratios(how):
+    """Weighted means within 4 of their own errors."""
+    fit = gj.bayes(
+        CBPP, gj.datasets.load("cbpp"), "binomial", priors=PRIORS, draws=10_000,
+        **APPROXIMATIONS[how],
+    )  # fmt: skip
+    assert fit.diagnostics.verdict == "ok" and fit.shape == (1, 10_000)
+    x, log_w = main_draws(fit)[0], fit.sample_stats["log_weight"].values[0]
+    w = np.exp(log_w - log_w.max())[:, None] / np.exp(log_w - log_w.max()).sum()
+    for value, exact, sd in (
+        (x, EXACT_MEAN, EXACT_SD),
+        ((x - EXACT_MEAN) ** 2, EXACT_SD**2, np.sqrt(2) * EXACT_SD**2),
+    ):
+        mean = (w * value).sum(0)
+        error = np.sqrt((w**2 * (value - mean) ** 2).sum(0))
+        assert np.abs((mean - exact) / np.hypot(error, sd / np.sqrt(EXACT_ESS))).max() < 4
+
+
+def test_a_gaussian_model_by_a_normal():
+    """The posterior is nearly normal in x: SVI's own draws are near those of NUTS."""
+    frame = gj.datasets.load("sleepstudy")
+    exact = gj.bayes("Reaction ~ Days + (1 + Days | Subject)", frame).table
+    fit = gj.bayes("Reaction ~ Days + (1 + Days | Subject)", frame, method="svi")
+    assert fit.diagnostics.pareto_k < 0.7
+    assert np.abs((fit.table["mean"] - exact["mean"]) / exact["sd"]).max() < 0.15
+    assert np.abs(fit.table["sd"] / exact["sd"] - 1).max() < 0.15
 
 
 def test_importance_ratios_remove_the_bias_of_laplace():
@@ -130,7 +169,7 @@ def test_mcmcglmm():
         "sd:row": pr.OnVariance(pr.InverseGamma(0.001, 0.001)),
     }
     fit = gj.bayes(f"{CBPP} + (1 | row)", frame, "binomial", priors=priors, draws=3000,
-                   target_accept=0.95)  # fmt: skip
+                   method=gj.NUTS(target_accept=0.95))  # fmt: skip
     post = fit.posterior
     draws = np.concatenate(
         [post["b"].values, post["sd_herd"].values ** 2, post["sd_row"].values ** 2], -1

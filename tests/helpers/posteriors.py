@@ -50,6 +50,7 @@ def build(formula, frame, family, priors=None, worth=None, **more) -> Built:
     space = Space(model, lone_dispersion(model, design, more.get("dispformula")))
     start = find_start(model, data)
     named = name_priors(design, family, space, start.params.beta, priors)
+    space = named.space
     inputs = restrict(data, named.stacked, first_coordinates(space, start))
     return Built(design, space, slots, data, named, inputs)
 
