@@ -27,7 +27,7 @@ from ..integrate import AbstractIntegrator, Laplace, Point, applies, lanes_value
 from ..model import Bucket, Data, Model, Params, base_measure, dimension
 from ..numeric import fast_jit
 
-SIZES = (16, 64, 256)
+SIZES = (32, 256)
 STEPS = 2  # Newton steps of a warm-started mode in one evaluation
 SETTLED = 1e-10  # decrement of the last of them below which the mode is the mode
 REPEATS = 30  # evaluations of one point until then
