@@ -78,7 +78,7 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
     return Start(Params(np.concatenate(beta), theta, np.zeros(0)), T, effect)
 
 
-def information(family: AbstractFamily, spread: float) -> float:
+def information(family: AbstractFamily, spread: Any) -> Any:
     """Rough curvature of a row's log-likelihood in its mean's predictor."""
     return {"real": 1.0 / spread**2, "binomial": 0.2}.get(family.support, 1.0)
 
