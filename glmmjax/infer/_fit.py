@@ -208,9 +208,7 @@ class Fit:
         """Two-sided Wald p-values from the normal distribution."""
         return _tables.pvalues(self)
 
-    def conf_int(
-        self, level: float = 0.95, method: str = "wald", **options: Any
-    ) -> "pd.DataFrame":
+    def conf_int(self, level: float = 0.95, method: str = "wald", **options: Any) -> "pd.DataFrame":
         """Confidence intervals of `params`, columns `lower` and `upper`.
 
         method: "wald", with the options cov and cluster, which are `cov_params`'s kind and

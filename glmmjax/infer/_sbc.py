@@ -145,6 +145,7 @@ def _run(
     truth = true_loglik(simulated, inputs, q, u, y)
     white, failed = whiten_lanes(target.space, inputs, q, y)
     key = jax.random.key(settings.seed)
+    assert isinstance(settings.method, NUTS)
     found = sample_lanes(target, inputs, y, white, settings.method, settings.length, thin, key)
     true, names = _values(design, slots, space, q, truth)
     flat = found.q.reshape(-1, found.q.shape[-1])

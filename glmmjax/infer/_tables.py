@@ -198,9 +198,7 @@ def tidy(
             zip(table.names, table.components, strict=True)]  # fmt: skip
     rows = _numbers.variances(fit)
     k, nothing = len(bare), [math.nan] * len(rows)
-    se = _cluster.standard_errors(
-        fit, options.get("cov", "model"), options.get("cluster")
-    )
+    se = _cluster.standard_errors(fit, cov, cluster)
     statistic = table.value / se
     ends = [_numbers.interval(r, z) for r in rows]
 
