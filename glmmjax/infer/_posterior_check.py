@@ -81,9 +81,11 @@ def _verdict(
     k: float,
 ) -> tuple[str, str]:  # fmt: skip
     method: Any = fit.settings.method
-    if not (np.isfinite(rhat) or fit.settings.length.chains == 1) or rhat > 1.1:
+    alone = fit.shape[0] == 1
+    if not (np.isfinite(rhat) or alone) or rhat > 1.1:
+        who = "the halves of the chain" if alone else "the chains"
         return "failed", (
-            f"the chains did not find the same distribution (R-hat {rhat:.2f}): sample longer "
+            f"{who} did not find the same distribution (R-hat {rhat:.2f}): sample longer "
             "(warmup=, draws=), give proper priors, or simplify the model"
         )
     if divergences:

@@ -292,6 +292,7 @@ def test_a_lone_chain_is_compared_with_itself(fit):
     drifting["unconstrained"]["q"] = q + xr.DataArray(np.linspace(0, 5, 150), dims="draw")
     found = replace(fit, tree=drifting).diagnostics
     assert found.verdict == "failed" and found.rhat > 1.5
+    assert found.advice.startswith("the halves of the chain did not")
 
 
 def test_a_run_that_is_too_short_warns(cbpp):
