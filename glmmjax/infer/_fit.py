@@ -208,9 +208,7 @@ class Fit:
         """Two-sided Wald p-values from the normal distribution."""
         return _tables.pvalues(self)
 
-    def conf_int(
-        self, level: float = 0.95, method: str = "wald", **options: Any
-    ) -> "pd.DataFrame":
+    def conf_int(self, level: float = 0.95, method: str = "wald", **options: Any) -> "pd.DataFrame":
         """Confidence intervals of `params`, columns `lower` and `upper`.
 
         method: "wald", or "bootstrap" with the options n, seed and progress of `bootstrap` and
