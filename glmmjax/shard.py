@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from ._errors import DataError, NotSupportedError
 from .estimators import Estimate, LinearMixed, MaximumLikelihood
-from .integrate import Point
+from .integrate import Point, require_precision
 from .model import Bucket, Data
 from .numeric import host, placement, put
 
@@ -40,7 +41,7 @@ def list_devices(devices: Any, local: bool = False) -> list[Any]:
         if devices < 1:
             raise DataError(f"devices= is a number of 1 or more, not {devices}")
         if devices > len(known):
-            raise DataError(f"devices={devices}, but there are {len(known)}{_hint(devices)}")
+            raise DataError(f"devices={devices}, but there are {len(known)}{_hint(int(devices))}")
         return known[:devices]
     found = list(devices) if isinstance(devices, Iterable) else []
     if not found or not all(isinstance(d, jax.Device) for d in found):
@@ -95,18 +96,15 @@ def distribute(data: Data, devices: Any = None) -> Data:
     ------
     DataError : for more devices than there are.
     NotSupportedError : where all rows are one unit (crossed factors), which cannot be divided.
+    PrecisionError : for float64 data in a 32-bit process, as `marginal_loglik`.
     """
+    require_precision(data)
     mesh = units_mesh(devices)
-    return place(data, mesh)
-
-
-def place(data: Data, mesh: Mesh) -> Data:
-    """`distribute` over a mesh of `units_mesh`."""
     units = sum(int((host(b.weight) > 0).any(1).sum()) for b in data.buckets)
     if units < 2 <= mesh.size:
         raise NotSupportedError(
-            f"all rows are one unit (crossed factors), which {mesh.size} devices cannot share: "
-            "leave devices= out"
+            f"all rows are one unit (crossed factors, or one level), which {mesh.size} devices "
+            "cannot share: it would be no faster. Leave devices= out"
         )
     along, _ = placement(mesh)
     buckets = (pad_units(jax.tree.map(host, b), mesh.size) for b in data.buckets)
@@ -138,7 +136,7 @@ def check_estimator(estimator: Any) -> None:
 
 
 def gather(estimate: Estimate, data: Data) -> Estimate:
-    """The estimate with its mode on the host, without the units that `place` added to `data`."""
+    """The estimate with its mode on one device, without the units that `distribute` added."""
     each = zip(estimate.mode.u, data.buckets, strict=True)
-    u = tuple(host(v)[: len(b.weight)] for v, b in each)
-    return replace(estimate, mode=Point(u, host(estimate.mode.b)))
+    u = tuple(jnp.asarray(host(v)[: len(b.weight)]) for v, b in each)
+    return replace(estimate, mode=Point(u, jnp.asarray(host(estimate.mode.b))))

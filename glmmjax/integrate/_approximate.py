@@ -95,8 +95,8 @@ def surround(params: Params, data: Data, model: Model, at: Point) -> tuple[Aroun
 def by_unit(one: Callable[..., Any], args: tuple, units: int, evaluations: int) -> Any:
     """`one` of every unit: side by side, or in chunks whose densities fit `NODE_BUDGET`.
 
-    evaluations: row densities a unit needs. Where the number of units allows it, a chunk takes every
-    k-th of them, so that units which lie on several devices are shared by them in each chunk.
+    evaluations: row densities a unit needs. Where the number of units allows it, a chunk takes
+    every k-th of them, so that each chunk of units on several devices is shared by all of them.
     """
     if units * evaluations <= NODE_BUDGET:
         return jax.vmap(one)(*args)

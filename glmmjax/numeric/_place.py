@@ -37,7 +37,7 @@ def put(array: Any, sharding: NamedSharding | None) -> Any:
 
 
 def host(array: Any) -> np.ndarray:
-    """An array as NumPy, wherever it lies: parts that other processes hold are fetched from them."""
+    """An array as NumPy, wherever it lies: parts of other processes are fetched from them."""
     if getattr(array, "is_fully_addressable", True) or array.is_fully_replicated:
         return np.asarray(array)
     from jax.experimental.multihost_utils import process_allgather

@@ -65,9 +65,10 @@ SCRIPT = """
     slopes = "Reaction ~ Days + (Days | Subject)"
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[5:]), ("anything",))
     out["lmm"] = numbers(gj.lmm(slopes, sleep)), numbers(gj.lmm(slopes, sleep, devices=mesh))
+    Z, last = Y + x[:, None], jax.devices()[6:]
     batches = [
-        gj.batch("y ~ x + (1 | g)", frame, "gaussian", responses=Y + x[:, None], chunk=12, devices=d)
-        for d in (None, jax.devices()[6:])
+        gj.batch("y ~ x + (1 | g)", frame, "gaussian", responses=Z, chunk=12, devices=d)
+        for d in (None, last)
     ]
     out["batch"] = [
         np.column_stack([b.loglik, b.params, b.bse, b.verdict == "ok"]).astype(float).tolist()
@@ -80,8 +81,9 @@ SCRIPT = """
         error(gj.batch, "y ~ x + (1 | g)", frame, responses=Y, devices=9),
     ]
 
-    jax.config.update("jax_enable_x64", True)
     model, data, params = gj.build("y ~ x + (1 | g)", frame, "binomial")
+    out["32 bits"] = error(gj.distribute, data)
+    jax.config.update("jax_enable_x64", True)
     placed = gj.distribute(data, 8)
     out["shards"] = sorted({len(v.sharding.device_set) for v in jax.tree.leaves(placed)})
     out["units"] = [gj.marginal(params, d, model).tolist() for d in (data, placed)]
@@ -140,6 +142,10 @@ def test_units_that_were_added_integrate_to_one(found):
 
 def test_one_unit_cannot_be_shared(found):
     assert found["crossed"].startswith("NotSupportedError: all rows are one unit")
+
+
+def test_data_are_not_truncated(found):
+    assert found["32 bits"].startswith("PrecisionError")
 
 
 def test_more_devices_than_there_are(found):
