@@ -168,7 +168,7 @@ def _estimate(
     T, x, at = frozen(unit.T), found.x, None
     for _ in range(order):
         _, g, at = _objective(x, data, penalty, model, method, key, order)
-        y = jnp.linalg.solve(found.H, jnp.where(found.pinned, 0.0, T.T @ g))
+        y = frozen(found.inverse) @ jnp.where(found.pinned, 0.0, T.T @ g)
         x = x - T @ y
     if reml:
         assert at is not None
