@@ -98,6 +98,7 @@ def batch(
     where = None if devices is None else list_devices(devices, local=True)
     threads = _count(threads, "threads", cores() if where is None else len(where))
     chunk = _count(chunk, "chunk", CHUNK)
+    given = families.get(family, link)
     family = _family(family, link, ziformula)
     columns: dict[str, Any] = {
         "weights_kind": weights_kind,
@@ -139,7 +140,7 @@ def batch(
         arguments = {"method": method, "nodes": nodes, "reml": reml, **parts, **columns}
         own = (weights if lane_weights is None else lane_weights,
                offset if lane_offset is None else lane_offset)  # fmt: skip
-        single = partial(_single, formula, frame, family, responses, own, arguments)
+        single = partial(_single, formula, frame, given, responses, own, arguments)
     seconds = time.perf_counter() - began
     return BatchFit(layout_of(problem, formula), part, names, single, plan, seconds)
 

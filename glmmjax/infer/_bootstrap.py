@@ -128,7 +128,7 @@ class Bootstrap:
                 f"{self.failed} of {len(self)} replicates failed, too many for an interval: "
                 "simplify the model"
             )
-        ends = self._all.quantile([(1 - level) / 2, (1 + level) / 2]).T
+        ends: Any = self._all.quantile([(1 - level) / 2, (1 + level) / 2]).T
         ends.columns = ["lower", "upper"]
         if kind == "basic":
             ends = ends[["upper", "lower"]].rsub(2 * self.estimate, axis=0)

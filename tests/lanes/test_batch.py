@@ -58,6 +58,16 @@ def test_missing_values_mask_rows_of_their_lane_alone(frame, counts, poisson_bat
     np.testing.assert_allclose(batch.params.iloc[0], poisson_batch.params.iloc[0], atol=1e-8)
 
 
+def test_zero_inflation_and_a_dispersion_formula(frame):
+    rng = np.random.default_rng(14)
+    y = rng.poisson(np.exp(predictor(frame, 2) + 0.8)) * (rng.random((len(frame), 2)) < 0.7)
+    batch = gj.batch("y ~ x + (1 | group)", frame, "poisson", responses=y, ziformula="~ 1")
+    assert_same(batch, singles(batch, 2))
+    y = rng.gamma(2.0, np.exp(predictor(frame, 2)) / 2)
+    batch = gj.batch("y ~ x + (1 | group)", frame, "gamma", responses=y, dispformula="~ trt")
+    assert_same(batch, singles(batch, 2))
+
+
 def test_counts_of_successes(frame):
     rng = np.random.default_rng(10)
     n = rng.integers(3, 8, len(frame)).astype(float)
@@ -81,10 +91,14 @@ def test_weights_and_offsets_of_each_response(frame, counts):
     assert_same(batch, singles(batch, 2))
 
 
-def test_crossed_factors_and_quadrature_go_through_the_general_evaluator(frame, counts):
+def test_crossed_factors_go_through_the_general_evaluator(frame, counts):
     data = frame.assign(item=[f"i{k % 6}" for k in range(len(frame))])
     crossed = gj.batch("y ~ x + (1 | group) + (1 | item)", data, "poisson", responses=counts[:, :2])
     assert_same(crossed, singles(crossed, 2))
+
+
+@pytest.mark.slow
+def test_quadrature_goes_through_the_general_evaluator(frame, counts):
     agq = gj.batch(
         "y ~ x + (1 | group)", frame, "poisson", responses=counts[:, :2], method="agq", nodes=5
     )
@@ -209,3 +223,53 @@ def test_bad_input_is_named(frame, name):
     arguments, error, message = BAD[name]
     with pytest.raises(error, match=message):
         gj.batch("y ~ x + (1 | group)", frame, "poisson", **arguments)
+
+
+def test_rows_that_the_design_drops_leave_every_response(frame, counts):
+    data = frame.assign(x=frame["x"].where(frame.index != 3))
+    with pytest.warns(gj.DataWarning, match="dropped 1 row"):
+        batch = gj.batch("y ~ x + (1 | group)", data, "poisson", responses=counts[:, :2])
+    assert_same(batch, singles(batch, 2))
+    assert (batch.nobs == 71).all()
+
+
+def test_proportions_with_trials(frame):
+    rng = np.random.default_rng(15)
+    n = rng.integers(3, 8, len(frame)).astype(float)
+    p = 1 / (1 + np.exp(-predictor(frame, 2)))
+    y = rng.binomial(n[:, None].astype(int), p) / n[:, None]
+    batch = gj.batch("y ~ x + (1 | group)", frame.assign(n=n), responses=y, trials="n")
+    assert_same(batch, singles(batch, 2))
+
+
+def test_a_failed_lane_is_tried_once_more(frame, counts, poisson_batch, monkeypatch):
+    """The first attempt is made to fail in one lane; the second finds what there is to find."""
+    from glmmjax.lanes import _chunk
+
+    attempt, calls = _chunk._attempt, []
+
+    def first_fails(problem, lanes, starts, general):
+        part = attempt(problem, lanes, starts, general)
+        calls.append((len(lanes), general))
+        if not general:
+            part.verdict[2], part.x[2] = _chunk.FAILED, 9.0
+        return part
+
+    monkeypatch.setattr(_chunk, "_attempt", first_fails)
+    batch = gj.batch("y ~ x + trt + (1 + x | group)", frame, "poisson", responses=counts)
+    assert calls == [(6, False), (1, True)]
+    np.testing.assert_allclose(batch.params, poisson_batch.params, atol=1e-7)
+    np.testing.assert_array_equal(batch.verdict, poisson_batch.verdict)
+
+
+def test_many_lanes_begin_where_the_first_ended(frame):
+    """Beyond 256 lanes of a chunk starts are learned; the fits are the same, and need less."""
+    rng = np.random.default_rng(16)
+    y = rng.poisson(np.exp(predictor(frame, 300))).astype(float)
+    batch = gj.batch("y ~ x + trt + (1 + x | group)", frame, "poisson", responses=y, threads=1)
+    evaluations = batch.part.evaluations
+    ok = batch.verdict == "ok"
+    assert evaluations[64:][ok[64:]].mean() < evaluations[:64][ok[:64]].mean()
+    few = gj.batch("y ~ x + trt + (1 + x | group)", frame, "poisson", responses=y[:, 290:])
+    np.testing.assert_allclose(batch.params[290:], few.params, atol=1e-6)
+    np.testing.assert_allclose(batch.loglik[290:], few.loglik, atol=1e-8)
