@@ -138,6 +138,7 @@ def _run(
     design: Design, slots: Slots, settings: BayesSettings, space: Space, target: Target,
     inputs: Inputs, q: np.ndarray, thin: int,
 ) -> Calibration:  # fmt: skip
+    assert isinstance(settings.method, NUTS)  # sbc() refuses others
     simulated = Target(space, settings.marginal)
     u = true_effects(space, inputs.data, len(q), np.random.default_rng([settings.seed, 5]))
     phi = true_predictors(simulated, inputs, q, u)

@@ -10,7 +10,7 @@ import glmmjax as gj
 from glmmjax import DataError, NotSupportedError
 from glmmjax.estimators import NUTS, Length
 from glmmjax.infer._bayes import BayesSettings
-from glmmjax.infer._sbc import LOGLIK, _ranked, calibrate
+from glmmjax.infer._sbc import LOGLIK, Calibration, _ranked, calibrate
 from glmmjax.infer._uniform import uniform_pvalue
 
 pr = gj.priors
@@ -49,7 +49,7 @@ def test_the_smallest_of_the_pvalues_counts(rng):
     import pandas as pd
 
     ranks = pd.DataFrame({"a": rng.integers(0, 20, 100), "b": rng.integers(0, 10, 100)})
-    found = gj.infer._sbc.Calibration(ranks, ranks, 19, np.zeros(100), ("a note",))  # pyright: ignore
+    found = Calibration(ranks, ranks, 19, np.zeros(100), ("a note",))
     assert found.pvalue == 2 * found.pvalues["b"] < 0.01 < found.pvalues["a"]
     assert not found.uniform() and found.uniform(0.0)
     assert "not uniform" in str(found) and str(found).endswith("a note")
@@ -60,10 +60,10 @@ def test_one_of_many_quantities_is_found(rng):
     import pandas as pd
 
     ranks = pd.DataFrame(rng.integers(0, 100, (150, 200)))
-    found = gj.infer._sbc.Calibration(ranks, ranks, 99, np.zeros(150))
+    found = Calibration(ranks, ranks, 99, np.zeros(150))
     assert found.uniform()
     spoilt = ranks.assign(stuck=0).rename(columns=str)
-    assert gj.infer._sbc.Calibration(spoilt, spoilt, 99, np.zeros(150)).pvalue < 1e-9
+    assert Calibration(spoilt, spoilt, 99, np.zeros(150)).pvalue < 1e-9
 
 
 def test_ties_are_broken_at_random(rng):
