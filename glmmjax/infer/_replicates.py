@@ -135,7 +135,7 @@ def refit_all(
     each = _lanes if side_by_side(fit) else _one_by_one
     found = each(fit, layout, blocks, _teller(progress))
     return Replicates(
-        fit, layout, found.x, found.se, found.loglik, found.verdict, found.pinned.any(1),
+        fit, layout, found.x, found.se, found.loglik, found.verdict, np.any(found.pinned, axis=1),
         found.notes, time.perf_counter() - began,
     )  # fmt: skip
 
