@@ -128,12 +128,12 @@ class Bootstrap:
                 f"{self.failed} of {len(self)} replicates failed, too many for an interval: "
                 "simplify the model"
             )
-        ends: Any = self._all.quantile([(1 - level) / 2, (1 + level) / 2]).T
-        ends.columns = ["lower", "upper"]
+        import pandas as pd
+
+        low, high = (self._all.quantile(q) for q in ((1 - level) / 2, (1 + level) / 2))
         if kind == "basic":
-            ends = ends[["upper", "lower"]].rsub(2 * self.estimate, axis=0)
-            ends.columns = ["lower", "upper"]
-        return ends
+            low, high = 2 * self.estimate - high, 2 * self.estimate - low
+        return pd.DataFrame({"lower": low, "upper": high})
 
     @cached_property
     def _all(self) -> "pd.DataFrame":
