@@ -23,9 +23,11 @@ from .infer._methods import estimator_for, resolve_method
 from .lanes import BatchFit, Problem
 from .lanes._chunk import Part, join
 from .lanes._layout import layout_of
+from .lanes._places import Places
 from .lanes._responses import Reader, one_column, placeholder, placeholder_values, together
 from .lanes._run import CHUNK, Job, Plan, cores, fit_job
 from .lanes._store import Folder
+from .shard import list_devices
 
 
 def batch(
@@ -72,8 +74,10 @@ def batch(
         response alone. A column outside the family's support fails with a sentence that says so;
         the others do not notice.
     weights, offset : as in `glmm`, or (n, K), one column for each response.
-    devices : None or 1; others are not available yet.
-    threads : chunks that are fitted at once; by default the cores that this process may use.
+    devices : a number of this process's devices, or a list of them, that chunks are dealt over;
+        None leaves the device to JAX.
+    threads : chunks that are fitted at once; by default the cores that this process may use, or
+        one for each of `devices`.
     chunk : responses fitted together.
     out : a folder that gets a file for each chunk as it is done. A second call with the same
         arguments fits what is not there yet.
@@ -86,13 +90,14 @@ def batch(
 
     Raises
     ------
-    FormulaError, DataError : for the design, and where responses have another number of rows, no
-        columns, or are not numbers.
+    FormulaError, DataError : for the design, for more devices than there are, and where responses
+        have another number of rows, no columns, or are not numbers.
     NotSupportedError : for methods that are not for batches.
     """
     began = time.perf_counter()
-    _check_devices(devices)
-    threads, chunk = _count(threads, "threads", cores()), _count(chunk, "chunk", CHUNK)
+    where = None if devices is None else list_devices(devices, local=True)
+    threads = _count(threads, "threads", cores() if where is None else len(where))
+    chunk = _count(chunk, "chunk", CHUNK)
     given = families.get(family, link)
     family = _family(family, link, ziformula)
     columns: dict[str, Any] = {
@@ -123,7 +128,8 @@ def batch(
         partial(_lane_offset, base[1], lane_offset, design.rows),
     )  # fmt: skip
     folder = None if out is None else Folder(out, problem, formula)
-    found = plan.run(partial(_work, problem, reader, folder), _teller(progress))
+    places = Places(problem, where, threads)
+    found = plan.run(partial(_work, places, reader, folder), _teller(progress))
     part = join([p for _, p in found])
     _check_any(part)
     names = together(job.block.names for job, _ in found)
@@ -157,21 +163,15 @@ def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> 
     return Problem(design, family, model, slots, data, estimator, dispformula is not None)
 
 
-def _work(problem: Problem, reader: Reader, folder: Folder | None, job: Job) -> Part:
+def _work(places: Places, reader: Reader, folder: Folder | None, job: Job) -> Part:
     """One chunk: found on disk, or fitted and kept there."""
     part = None if folder is None else folder.find(job)
     if part is None:
-        part = fit_job(problem, reader, job)
+        with places.borrow() as problem:
+            part = fit_job(problem, reader, job)
         if folder is not None:
             folder.write(job, part)
     return part
-
-
-def _check_devices(devices: Any) -> None:
-    if devices is not None and devices != 1:
-        raise NotSupportedError(
-            f"devices={devices!r}: batches run on one device, on all its cores; leave devices= out"
-        )
 
 
 def _count(value: Any, name: str, default: int) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from ..families import AbstractFamily, Gaussian
 from ..integrate import Point
 from ..model import Data, Model, Params
+from ..numeric import host
 from ._first import curved_mean, flat_rows, flatten, linear_mean
 
 
@@ -34,7 +35,7 @@ def stack(params: Params) -> np.ndarray:
     return np.concatenate([np.asarray(v, float) for v in (params.beta, params.theta, params.psi)])
 
 
-def unstack(model: Model, x: np.ndarray) -> Params:
+def unstack(model: Model, x: Any) -> Params:
     """The inverse of `stack`."""
     at = model.theta_slice
     return Params(x[: at.start], x[at], x[at.stop :])
@@ -130,7 +131,7 @@ def _start_theta(model: Model, data: Data, spread: float, slopes: np.ndarray):
     """(start, unit of the round coordinate, scale of 'zero') of every theta."""
     theta, scale, effect, column = [], [], [], [0] * model.groups
     for term in model.terms:
-        levels = max(1, sum(int(np.asarray(b.level)[..., term.group].max(1).sum()) + len(b.level)
+        levels = max(1, sum(int(host(b.level)[..., term.group].max(1).sum()) + len(b.level)
                             for b in data.buckets))  # fmt: skip
         at = slice(column[term.group], column[term.group] + term.q)
         column[term.group] += term.q
