@@ -24,8 +24,8 @@ from .lanes import BatchFit, Problem
 from .lanes._chunk import Part, join
 from .lanes._layout import layout_of
 from .lanes._places import Places
-from .lanes._responses import Reader, blocks, placeholder, placeholder_values, together
-from .lanes._run import CHUNK, Job, cores, fit_job, jobs, run
+from .lanes._responses import Reader, one_column, placeholder, placeholder_values, together
+from .lanes._run import CHUNK, Job, Plan, cores, fit_job
 from .lanes._store import Folder
 from .shard import list_devices
 
@@ -98,19 +98,19 @@ def batch(
     where = None if devices is None else list_devices(devices, local=True)
     threads = _count(threads, "threads", cores() if where is None else len(where))
     chunk = _count(chunk, "chunk", CHUNK)
+    given = families.get(family, link)
     family = _family(family, link, ziformula)
-    columns: dict[str, Any] = dict(
-        weights_kind=weights_kind,
-        missing=missing,
-        contrasts=contrasts,
-        subset=subset,
-        trials=trials,
-    )
-    parts = dict(ziformula=ziformula, dispformula=dispformula)
+    columns: dict[str, Any] = {
+        "weights_kind": weights_kind,
+        "missing": missing,
+        "contrasts": contrasts,
+        "subset": subset,
+        "trials": trials,
+    }
+    parts = {"ziformula": ziformula, "dispformula": dispformula}
     frame, n = _with_placeholder(formula, data, family)
-    lane_weights, lane_offset = (
-        _by_lane(v, n, role) for v, role in ((weights, "weights"), (offset, "offset"))
-    )
+    lane_weights = _by_lane(weights, n, "weights")
+    lane_offset = _by_lane(offset, n, "offset")
     design = make_design(
         formula, frame, family, **parts, **columns,
         weights=weights if lane_weights is None else None,
@@ -122,26 +122,27 @@ def batch(
     problem = _problem(design, family, how, dispformula)
     reader = Reader(formula, Frame(frame), family, design.rows, trials)
     base = design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
-    cut = jobs(
-        blocks(responses, n), chunk, threads,
+    plan = Plan(
+        problem, reader, responses, n, chunk, threads,
         partial(_lane_weight, base[0], lane_weights, design.rows),
         partial(_lane_offset, base[1], lane_offset, design.rows),
     )  # fmt: skip
     folder = None if out is None else Folder(out, problem, formula)
     places = Places(problem, where, threads)
-    found = run(partial(_work, places, reader, folder), cut, threads, _teller(progress))
+    found = plan.run(partial(_work, places, reader, folder), _teller(progress))
     part = join([p for _, p in found])
     _check_any(part)
     names = together(job.block.names for job, _ in found)
     single = None
-    if not isinstance(responses, Iterator):
-        arguments = dict(link=None, method=method, nodes=nodes, reml=reml, **parts, **columns)
-        single = partial(_single, formula, frame, family, responses, n, lane_weights if lane_weights
-                         is not None else weights, lane_offset if lane_offset is not None else offset,
-                         arguments)  # fmt: skip
-    return BatchFit(
-        layout_of(problem, formula), part, names, single, seconds=time.perf_counter() - began
-    )
+    if isinstance(responses, Iterator):
+        plan = None
+    else:
+        arguments = {"method": method, "nodes": nodes, "reml": reml, **parts, **columns}
+        own = (weights if lane_weights is None else lane_weights,
+               offset if lane_offset is None else lane_offset)  # fmt: skip
+        single = partial(_single, formula, frame, given, responses, own, arguments)
+    seconds = time.perf_counter() - began
+    return BatchFit(layout_of(problem, formula), part, names, single, plan, seconds)
 
 
 def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> Problem:
@@ -240,11 +241,11 @@ def _check_any(part: Part) -> None:
 
 
 def _single(
-    formula: str, frame: dict[str, Any], family: Any, responses: Any, n: int, weights: Any,
-    offset: Any, arguments: dict[str, Any], k: int,
+    formula: str, frame: dict[str, Any], family: Any, responses: Any,
+    by_lane: tuple[Any, Any], arguments: dict[str, Any], k: int,
 ) -> Any:  # fmt: skip
     """The fit of response k by `glmm`."""
-    values = next(blocks(responses, n)).values[k]
-    own = [v[k] if isinstance(v, np.ndarray) and v.ndim == 2 else v for v in (weights, offset)]
+    values = one_column(responses, k)
+    own = [v[k] if isinstance(v, np.ndarray) and v.ndim == 2 else v for v in by_lane]
     columns = {**frame, placeholder(formula): values}
     return glmm(formula, columns, family, weights=own[0], offset=own[1], **arguments)

@@ -7,6 +7,7 @@ size of its effect and 1/sqrt(number of levels).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def stack(params: Params) -> np.ndarray:
     return np.concatenate([np.asarray(v, float) for v in (params.beta, params.theta, params.psi)])
 
 
-def unstack(model: Model, x: np.ndarray) -> Params:
+def unstack(model: Model, x: Any) -> Params:
     """The inverse of `stack`."""
     at = model.theta_slice
     return Params(x[: at.start], x[at], x[at.stop :])
@@ -77,7 +78,7 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
     return Start(Params(np.concatenate(beta), theta, np.zeros(0)), T, effect)
 
 
-def information(family: AbstractFamily, spread: float) -> float:
+def information(family: AbstractFamily, spread: Any) -> Any:
     """Rough curvature of a row's log-likelihood in its mean's predictor."""
     return {"real": 1.0 / spread**2, "binomial": 0.2}.get(family.support, 1.0)
 

@@ -6,19 +6,18 @@ under `stop_gradient`,
     x^ = stop(argmax l(.; data)),        H = stop(-l''(x^)),
     order times:   x <- x + H^-1 l'(x; data).
 
-The value hardly moves: l'(x^) = 0. Its derivative is that of the implicit function, H^-1 d l'/d data,
-after one step to first and after two to second order, with an error in H entering in the same power
-as the steps. It is section 5's chord of the modes, on the outer optimum: no rule of differentiation
-is needed, and `grad`, `jacfwd`, `vmap` and `jit` compose. l' is the gradient by hand, whose own mode
-is chorded as often. Under REML beta is no argument of l but the mode's second half, b^(x, data), and
-follows by the same chord at the x just found.
+The value hardly moves: l'(x^) = 0. Its derivative is that of the implicit function,
+H^-1 d l'/d data, after one step to first and after two to second order, with an error in H entering
+in the same power as the steps. It is the chord of the modes on the outer optimum: no rule of
+differentiation is needed, and `grad`, `jacfwd`, `vmap` and `jit` compose. l' is the gradient by
+hand, whose own mode is chorded as often. Under REML beta is no argument of l but the second half of
+the mode, b^(x, data), and follows by the same chord at the x just found.
 
-*Signs.* Factors have nonnegative diagonals at the optimum, so that one branch is followed. *Zeros.*
-Where a column of a factor is zero, l is even in it and falls on both sides; its derivative, also
-mixed with any other parameter's, vanishes for every data set near by that has the same zeros. So the
-derivative of a pinned column is 0, and the others' are those of the model without it. They hold
-wherever H is positive definite along the column too. Exactly where a variance begins to leave 0 the
-estimate has a kink, and this is the derivative on the side of 0.
+*Signs.* Factors have nonnegative diagonals at the optimum, so that one branch is followed.
+*Zeros.* Where a column of a factor is zero, l is even in it and falls on both sides; its slope,
+also mixed with any other parameter's, vanishes for every data set near by. So the derivative of a
+pinned column is 0, and the others' are those of the model without it. Exactly where a variance
+begins to leave 0 the estimate has a kink, and this is the derivative on the side of 0.
 """
 
 from collections.abc import Callable
@@ -29,6 +28,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 from jaxtyping import Array, Float
 
 from .._errors import DataError, NotSupportedError, PrecisionError
@@ -88,19 +88,22 @@ def estimate(
     DataError, NotSupportedError : arguments that do not apply to the model.
     """
     _check(model, data, method, penalty, order, key)
-    traced = any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves((data, start, key)))
+    traced = any(isinstance(v, core.Tracer) for v in jax.tree.leaves((data, start, key)))
     if start is None:
-        if any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(data)):
+        if any(isinstance(v, core.Tracer) for v in jax.tree.leaves(data)):
             raise DataError(
                 "estimate cannot look for starting values in data that are being traced by jit, "
                 "vmap or grad: pass start=, the third thing that gj.build returns"
             )
         start = find_start(model, data).params
     start, data = jax.tree.map(jnp.asarray, (start, data))
-    if penalty is not None:  # what it closes over becomes a leaf, so that it can be differentiated
-        penalty = eqx.filter_closure_convert(penalty, start)
-        traced |= any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(penalty))
-    return _program(not traced)(start, data, key, penalty, model, method, order, max_evaluations)
+    law, held = None, ()
+    if penalty is not None:  # what it closes over becomes an argument, to be differentiated
+        closed = jax.make_jaxpr(penalty)(start)
+        law, held = closed.jaxpr, tuple(closed.consts)
+        traced |= any(isinstance(v, core.Tracer) for v in held)
+    run = _program(not traced)
+    return run(start, data, key, held, law, model, method, order, max_evaluations)
 
 
 def _check(model: Model, data: Data, method: Any, penalty: Any, order: Any, key: Any) -> None:
@@ -133,14 +136,15 @@ def _check(model: Model, data: Data, method: Any, penalty: Any, order: Any, key:
 def _program(outermost: bool) -> Callable[..., Params]:
     """Options of the compiler are allowed in the outermost program only."""
     jit = fast_jit if outermost else jax.jit
-    return jit(_estimate, static_argnums=(6, 7))
+    return jit(_estimate, static_argnums=(4, 7, 8))
 
 
 def _estimate(
     start: Params,
     data: Data,
     key: Any,
-    penalty: Any,
+    held: tuple[Any, ...],
+    law: Any,
     model: Model,
     method: AbstractIntegrator,
     order: int,
@@ -148,14 +152,15 @@ def _estimate(
 ) -> Params:
     frozen = jax.lax.stop_gradient
     reml = bool(getattr(method, "reml", False))
-    begin, still, held = frozen((start, data, penalty))
+    begin, still = frozen((start, data))
+    penalty, constant = _bind(law, held), _bind(law, frozen(held))
     unit = scales(model, begin, still)
     x0 = _flat(eqx.tree_at(lambda p: p.theta, begin, away_from_zero(model, begin.theta, unit.unit)))
     fixed = np.zeros(x0.size, bool)
     fixed[model.column_slice(0)] = reml
 
     def objective(x: Array) -> tuple[Array, Array]:
-        return _objective(x, still, held, model, method, key, 0)[:2]
+        return _objective(x, still, constant, model, method, key, 0)[:2]
 
     rows = sum(b.weight.size for b in data.buckets) * method.cost(model, data)
     rows *= 1 if model.curve is None else model.curve.cost
@@ -163,12 +168,19 @@ def _estimate(
     T, x, at = frozen(unit.T), found.x, None
     for _ in range(order):
         _, g, at = _objective(x, data, penalty, model, method, key, order)
-        y = jnp.linalg.solve(found.H, jnp.where(found.pinned, 0.0, T.T @ g))
+        y = frozen(found.inverse) @ jnp.where(found.pinned, 0.0, T.T @ g)
         x = x - T @ y
     if reml:
         assert at is not None
         x = x.at[model.column_slice(0)].set(_coefficients(model, x, data, frozen(at), order))
     return unstack(model, x * jnp.where(found.ok, 1.0, jnp.nan))
+
+
+def _bind(law: Any, held: tuple[Any, ...]) -> Callable[[Params], Array] | None:
+    """The penalty as a function of parameters, from its program and the arrays that it holds."""
+    if law is None:
+        return None
+    return lambda params: core.eval_jaxpr(law, held, *jax.tree.leaves(params))[0]
 
 
 def _objective(

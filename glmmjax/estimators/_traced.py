@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ..model import Bucket, Data, Model, Params, fixed_part, log_prob
-from ..numeric import minimise
+from ..numeric import minimise, symmetric_eigen
 from ._polish import canonical_theta
 
 STEP = 5e-4  # of central differences, in standard errors
@@ -44,17 +44,17 @@ class Scales(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Where the rounds ended: x, H in round coordinates, what is held fixed, and success."""
+    """Where the rounds ended: x, H^-1 in round coordinates, what is held fixed, and success."""
 
     x: Float[Array, "d"]
-    H: Float[Array, "d d"]
+    inverse: Float[Array, "d d"]
     pinned: Bool[Array, "d"]
     ok: Bool[Array, ""]
 
 
 class _State(NamedTuple):
     x: Any
-    H: Any  # where the last round began; so are ok and done
+    inverse: Any  # of H where the last round began; so are ok and done
     pinned: Any
     ok: Any
     done: Any
@@ -111,15 +111,14 @@ def _curvatures(model: Model, params: Params, data: Data) -> list[Float[Array, "
 
 
 def _inverse_root(X: Float[Array, "n P"]) -> Float[Array, "P P"]:
-    """T with T'X'X T = I; a diagonal one where columns depend on each other."""
-    P = X.shape[1]
-    R = jnp.linalg.qr(X, mode="r") if X.shape[0] >= P else jnp.zeros((P, P), X.dtype)
-    size = jnp.abs(jnp.diagonal(R))
-    sound = jnp.min(size, initial=jnp.inf) > 1e-12 * jnp.max(size, initial=0.0)
+    """T with T'X'X T = I; a diagonal one where columns are all but dependent."""
     length = jnp.sqrt((X**2).sum(0))
-    rough = jnp.diag(1.0 / jnp.where(length > 0, length, 1.0))
-    full = jnp.linalg.inv(jnp.where(sound, R, jnp.eye(P, dtype=X.dtype)))
-    return jnp.where(sound, full, rough)
+    length = jnp.where(length > 0, length, 1.0)
+    unit = X / length[None, :]
+    size, Q = symmetric_eigen(unit.T @ unit)
+    sound = jnp.min(size, initial=jnp.inf) > 1e-12 * X.shape[1]
+    root = jnp.where(sound, Q / jnp.sqrt(jnp.where(sound, size, 1.0))[None, :], jnp.eye(len(Q)))
+    return root / length[:, None]
 
 
 def away_from_zero(model: Model, theta: Float[Array, "t"], unit: Float[Array, "t"]) -> Array:
@@ -159,13 +158,13 @@ def search(
         finite = jnp.isfinite(H).all() & jnp.isfinite(g).all()
         full, inner = jnp.where(finite, H, one), jnp.where(finite, _hold(H, s.pinned), one)
         g = jnp.where(s.pinned, 0.0, jnp.where(finite, g, 0.0))
-        curvature, directions = jnp.linalg.eigh(full)
+        (curvature, directions), (size, Q) = symmetric_eigen(full), symmetric_eigen(inner)
         saddle = curvature[0] < -1e-6 * jnp.maximum(1.0, curvature[-1])
-        decrement = jnp.where(finite, jnp.abs(g @ jnp.linalg.solve(inner, g)), jnp.inf)
-        convex = ~saddle & (jnp.linalg.eigvalsh(inner)[0] > 0)
+        decrement = jnp.where(finite, ((Q.T @ g) ** 2 / jnp.abs(size)).sum(), jnp.inf)
+        convex = ~saddle & (size[0] > 0)
         leave = saddle & (decrement < ENOUGH)  # stationary, and no minimum
         y0 = jnp.where(leave, 0.5 * directions[:, 0], 0.0)
-        B = jnp.where(leave, _inverse_modulus(full), _inverse_modulus(inner))
+        B = jnp.where(leave, _inverse_modulus(curvature, directions), _inverse_modulus(size, Q))
         B = jnp.where(~leave & (s.pinned[:, None] | s.pinned[None, :]), 0.0, B)
         end = minimise(lambda y: local(s.x, y), y0, B, tol=TIGHT, max_evaluations=max_evaluations)
         x = s.x + T @ end.x
@@ -174,12 +173,13 @@ def search(
         done = convex & (decrement < TIGHT)
         x = jnp.where(done, s.x, x.at[at].set(theta))
         pinned = jnp.where(done, s.pinned, pinned)
-        return _State(x, inner, pinned, convex & (decrement < ENOUGH), done, s.rounds + 1)
+        inverse = (Q / size[None, :]) @ Q.T
+        return _State(x, inverse, pinned, convex & (decrement < ENOUGH), done, s.rounds + 1)
 
     no = jnp.asarray(False)
     start = _State(x0, one, jnp.asarray(fixed), no, no, jnp.asarray(0))
     end = jax.lax.while_loop(lambda s: ~s.done & (s.rounds < ROUNDS), a_round, start)
-    return Found(end.x, end.H, end.pinned, end.ok)
+    return Found(end.x, end.inverse, end.pinned, end.ok)
 
 
 def _hold(H: Float[Array, "d d"], held: Bool[Array, "d"]) -> Float[Array, "d d"]:
@@ -187,8 +187,7 @@ def _hold(H: Float[Array, "d d"], held: Bool[Array, "d"]) -> Float[Array, "d d"]
     return jnp.where(held[:, None] | held[None, :], jnp.eye(len(H), dtype=H.dtype), H)
 
 
-def _inverse_modulus(H: Float[Array, "d d"]) -> Float[Array, "d d"]:
+def _inverse_modulus(size: Float[Array, "d"], Q: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """|H|^-1: downhill steps of Newton's length along every direction that is curved at all."""
-    size, Q = jnp.linalg.eigh(H)
     size = jnp.maximum(jnp.abs(size), FLAT * jnp.max(jnp.abs(size)))
     return (Q / size[None, :]) @ Q.T

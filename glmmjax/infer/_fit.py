@@ -5,7 +5,7 @@ pandas come out; JAX arrays stay inside, and every computation runs in a scoped 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from ..model import Data, Model
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ._bootstrap import Bootstrap
 
 
 @contextmanager
@@ -206,13 +208,48 @@ class Fit:
         """Two-sided Wald p-values from the normal distribution."""
         return _tables.pvalues(self)
 
-    def conf_int(self, level: float = 0.95, method: str = "wald") -> "pd.DataFrame":
-        """Confidence intervals of `params`, columns `lower` and `upper`."""
-        return _tables.conf_int(self, level, method)
+    def conf_int(self, level: float = 0.95, method: str = "wald", **options: Any) -> "pd.DataFrame":
+        """Confidence intervals of `params`, columns `lower` and `upper`.
 
-    def cov_params(self, full: bool = False) -> "pd.DataFrame":
-        """Covariance of `params`; `full` adds dispersion and the entries of the factors."""
-        return _tables.cov_params(self, full)
+        method: "wald", with the options cov and cluster, which are `cov_params`'s kind and
+        cluster; or "bootstrap" with n, seed and progress of `bootstrap` and kind="percentile" or
+        "basic".
+        """
+        return _tables.conf_int(self, level, method, **options)
+
+    def cov_params(
+        self, full: bool = False, *, kind: str = "model", cluster: Any = None
+    ) -> "pd.DataFrame":
+        """Covariance of `params`; `full` adds dispersion and the entries of the factors.
+
+        kind: "model", or cluster-robust "CR0", "CR1", "CR2" (`infer/_cluster.py`). cluster: a
+        grouping factor or an array for the rows used; the independent units if None.
+        """
+        return _tables.cov_params(self, full, kind, cluster)
+
+    def delta(
+        self,
+        function: Callable[..., Any],
+        level: float = 0.95,
+        *,
+        cov: str = "model",
+        cluster: Any = None,
+    ) -> "pd.DataFrame":
+        """Estimate, std_error, lower, upper of a JAX function of the parameters (delta method).
+
+        It gets a mapping: coefficients by name, `sd:<group>:<effect>`,
+        `cor:<group>:<effect>:<effect>`, `dispersion`; and returns a number, an array or a dict of
+        numbers. Raises `DataError` for a name that is no parameter.
+        """
+        return _delta.delta(self, function, level, cov, cluster)
+
+    def influence(self, by: Any = None) -> "pd.DataFrame":
+        """Approximate change of every parameter if a row were left out, and Cook's distance.
+
+        `by`, a grouping factor or an array: if each of its groups of rows were. The
+        infinitesimal jackknife: no refits.
+        """
+        return _influence.influence(self, by)
 
     @property
     def varcorr(self) -> "pd.DataFrame":
@@ -237,9 +274,12 @@ class Fit:
         """Parameters of the residuals' correlation: `rho`, over one unit of time; else empty."""
         return _tables.corr_params(self)
 
-    def tidy(self) -> "pd.DataFrame":
-        """One row a parameter: component, group, term, estimate, std_error, statistic, ..."""
-        return _tables.tidy(self)
+    def tidy(self, *, cov: str = "model", cluster: Any = None) -> "pd.DataFrame":
+        """One row a parameter: component, group, term, estimate, std_error, statistic, ...
+
+        `cov` and `cluster` as in `cov_params`, for the coefficients.
+        """
+        return _tables.tidy(self, cov=cov, cluster=cluster)
 
     def glance(self) -> "pd.DataFrame":
         """One row: nobs, df, loglik, aic, bic, sigma, converged, singular, verdict, ..."""
@@ -292,6 +332,21 @@ class Fit:
         """The same model fitted to another response, starting from this fit."""
         return _refit.refit(self, y)
 
+    def bootstrap(
+        self, n: int = 1000, seed: int = 0, progress: Callable[[int, int], Any] | None = None
+    ) -> "Bootstrap":
+        """Parametric bootstrap: n responses drawn from this fit, each fitted as this one was.
+
+        The result has `params`, `varcorr`, `se`, `bias`, `conf_int(level, kind)`, and counts of
+        failed and singular replicates. Rows of frequency weight w are drawn w times. progress is
+        called with (replicates done, failed). The same seed gives the same numbers.
+        Raises `DataError` for a bad n or seed, `NotSupportedError` without a distribution to draw
+        from (most PQL fits) and for frequency weights that are not whole.
+        """
+        from ._bootstrap import bootstrap
+
+        return bootstrap(self, n, seed, progress)
+
     # ---- reading (infer/_summary.py, infer/_diagnose.py) ---------------------------------
     @property
     def diagnostics(self) -> "_diagnose.Diagnostics":
@@ -318,8 +373,10 @@ class Fit:
 
 
 from . import (  # noqa: E402
+    _delta,
     _diagnose,
     _effects,
+    _influence,
     _integral,
     _population,
     _predict,

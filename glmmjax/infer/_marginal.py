@@ -58,10 +58,13 @@ def marginal_mean(
     at = fit if x is None else _moved(fit, x)
     phi, psi = tuple(rows.fixed(at)), np.asarray(at.estimate.params.psi)
     S = spread(rows, factors_of(at))
-    return population_mean(fit.model, phi, S, rows.covariates, psi, kind, check=x is None)
+    return population_mean(
+        fit.family, fit.model, phi, S, rows.covariates, psi, kind, check=x is None
+    )
 
 
 def population_mean(
+    family: AbstractFamily,
     model: Model,
     phi: Phi,
     S: Float[np.ndarray, "n p p"],
@@ -71,7 +74,7 @@ def population_mean(
     check: bool = True,
 ) -> Float[np.ndarray, "n"]:
     """The same from predictors without effects and their covariance over the population."""
-    base, s, k = conditional_family(model.family), np.sqrt(_diagonal(S)), model.mean_predictors
+    base, s, k = conditional_family(family), np.sqrt(_diagonal(S)), model.mean_predictors
     own = tuple(phi[: k - 1 + len(base.predictors)])
     if base.link.name in NO_MEAN and s[:, :k].any():
         raise NotSupportedError(
@@ -84,7 +87,7 @@ def population_mean(
         mu = curve_average(base, model.curve, own, S[:, :k, :k], covariates, psi, check=check)
     if kind == "link":
         return np.asarray(rowwise(base, "link", (mu,), psi))
-    return mu if base is model.family else mu * _share(phi[-1], s[:, -1])
+    return mu if base is family else mu * _share(phi[-1], s[:, -1])
 
 
 def _diagonal(S: Float[np.ndarray, "n p p"]) -> Float[np.ndarray, "n p"]:

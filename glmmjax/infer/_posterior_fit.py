@@ -184,11 +184,14 @@ class PosteriorFit:
         return _rows.log_likelihood(self)
 
     def loo(self) -> "_check.Expected":
-        """Leave-one-out expected log predictive density by PSIS."""
+        """Leave-one-out expected log predictive density by PSIS.
+
+        Draws of an approximation count as draws of the posterior: `resample()` them first.
+        """
         return _check.loo(self)
 
     def waic(self) -> "_check.Expected":
-        """Expected log predictive density by WAIC."""
+        """Expected log predictive density by WAIC; of an approximation as `loo`."""
         return _check.waic(self)
 
     @cached_property

@@ -250,7 +250,7 @@ def _population(fit: "PosteriorFit", rows: PredictionRows, at: slice, kind: str)
     S = [spread(rows, [L[d] for L in found.Lam]) for d in range(*at.indices(fit.draws))]
     x = tuple(np.tile(v, (k, *(1 for _ in v.shape[1:]))) for v in rows.covariates)
     flat = _flat(tuple(phi))
-    found = population_mean(fit.model, flat, np.concatenate(S), x, np.zeros(0), kind)
+    found = population_mean(fit.family, fit.model, flat, np.concatenate(S), x, np.zeros(0), kind)
     return found.reshape(k, n)
 
 

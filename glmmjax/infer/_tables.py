@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._errors import DataError, NotSupportedError
-from . import _numbers
+from . import _cluster, _numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,20 +67,34 @@ def pvalues(fit: "Fit") -> "pd.Series":
     return pd.Series(p, index=list(table.names), name="p_value")
 
 
-def conf_int(fit: "Fit", level: float = 0.95, method: str = "wald") -> "pd.DataFrame":
-    """Wald intervals, estimate -+ z se. Raises DataError for a level outside (0, 1) and
+_INTERVALS = {"wald": ("cov", "cluster"), "bootstrap": ("n", "seed", "kind", "progress")}
+
+
+def conf_int(
+    fit: "Fit", level: float = 0.95, method: str = "wald", **options: Any
+) -> "pd.DataFrame":
+    """Wald intervals, estimate -+ z se, or those of the parametric bootstrap.
+
+    Raises DataError for a level outside (0, 1) or an option that the method does not have, and
     NotSupportedError for another method.
     """
     import pandas as pd
 
-    if method in ("profile", "bootstrap"):
+    if method not in _INTERVALS:
         raise NotSupportedError(
-            f"conf_int(method={method!r}) is not available in this version; use method='wald'"
+            f"conf_int has no method {method!r} in this version: use 'wald' or 'bootstrap'"
         )
-    if method != "wald":
-        raise NotSupportedError(f"conf_int knows no method {method!r}; use method='wald'")
+    if unknown := [name for name in options if name not in _INTERVALS[method]]:
+        raise DataError(f"conf_int(method={method!r}) has no option {unknown[0]!r}")
+    if method == "bootstrap":
+        quantile(level)
+        kind = options.pop("kind", "percentile")
+        ends = fit.bootstrap(**options).conf_int(level, kind)
+        return ends.loc[list(_numbers.coefficients(fit).names)]
     table = _numbers.coefficients(fit)
-    half = quantile(level) * table.se
+    half = quantile(level) * _cluster.standard_errors(
+        fit, options.get("cov", "model"), options.get("cluster")
+    )
     columns = {"lower": table.value - half, "upper": table.value + half}
     return pd.DataFrame(columns, index=list(table.names))
 
@@ -92,8 +106,13 @@ def quantile(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2)
 
 
-def cov_params(fit: "Fit", full: bool = False) -> "pd.DataFrame":
+def cov_params(
+    fit: "Fit", full: bool = False, kind: str = "model", cluster: Any = None
+) -> "pd.DataFrame":
     """Covariance matrix of `params`.
+
+    kind: "model", "CR0", "CR1", "CR2". Of a linear mixed model, and under REML, the robust ones
+    hold the variances as known, so that `full` adds NaN.
 
     With `full`, of all parameters that were estimated: also the dispersion (its own scale is
     logarithmic: `disp:Intercept`) and the entries of the factors of the random effects'
@@ -108,7 +127,9 @@ def cov_params(fit: "Fit", full: bool = False) -> "pd.DataFrame":
     names += [f"shape:{i}" for i in range(fit.estimate.params.psi.size)]
     keep = np.arange(len(names)) if full else np.flatnonzero(_numbers.shown(fit))
     labels = [names[i] for i in keep]
-    return pd.DataFrame(fit.estimate.cov[np.ix_(keep, keep)], index=labels, columns=labels)
+    robust = _cluster.check_kind(kind) != "model"
+    cov = _cluster.robust_covariance(fit, kind, cluster) if robust else fit.estimate.cov
+    return pd.DataFrame(cov[np.ix_(keep, keep)], index=labels, columns=labels)
 
 
 def varcorr(fit: "Fit") -> "pd.DataFrame":
@@ -160,7 +181,9 @@ def corr_params(fit: "Fit") -> "pd.Series":
     return pd.Series(found, name="correlation", dtype=float)
 
 
-def tidy(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
+def tidy(
+    fit: "Fit", level: float = 0.95, cov: str = "model", cluster: Any = None
+) -> "pd.DataFrame":
     """One row a parameter.
 
     Columns component, group, term, estimate, std_error, statistic, p_value, conf_low, conf_high.
@@ -175,7 +198,8 @@ def tidy(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
             zip(table.names, table.components, strict=True)]  # fmt: skip
     rows = _numbers.variances(fit)
     k, nothing = len(bare), [math.nan] * len(rows)
-    statistic = table.value / table.se
+    se = _cluster.standard_errors(fit, cov, cluster)
+    statistic = table.value / se
     ends = [_numbers.interval(r, z) for r in rows]
 
     def column(fixed: np.ndarray, random: Sequence[float] = nothing) -> np.ndarray:
@@ -187,11 +211,11 @@ def tidy(fit: "Fit", level: float = 0.95) -> "pd.DataFrame":
             "group": _text([*([None] * k), *(r.group for r in rows)]),
             "term": _text([*bare, *map(_variance_name, rows)]),
             "estimate": column(table.value, [r.sdcor for r in rows]),
-            "std_error": column(table.se, [r.se for r in rows]),
+            "std_error": column(se, [r.se for r in rows]),
             "statistic": column(statistic),
             "p_value": column(_numbers.two_sided(statistic)),
-            "conf_low": column(table.value - z * table.se, [low for low, _ in ends]),
-            "conf_high": column(table.value + z * table.se, [high for _, high in ends]),
+            "conf_low": column(table.value - z * se, [low for low, _ in ends]),
+            "conf_high": column(table.value + z * se, [high for _, high in ends]),
         }
     )
 

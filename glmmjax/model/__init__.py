@@ -2,6 +2,7 @@
 
 from ._data import Bucket as Bucket
 from ._data import Data as Data
+from ._data import take_units as take_units
 from ._density import LOG_2PI as LOG_2PI
 from ._density import Jet as Jet
 from ._density import base_measure as base_measure

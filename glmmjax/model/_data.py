@@ -3,8 +3,11 @@
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Float, Int
 
+from .._errors import NotSupportedError
 from .._typing import AnyArray
 
 
@@ -33,3 +36,47 @@ class Data(eqx.Module):
     """All buckets of a data set."""
 
     buckets: tuple[Bucket, ...]
+
+
+def take_units(data: Data, index: Int[AnyArray, "k"]) -> Data:
+    """The units numbered by `index`, as data of their own: a minibatch.
+
+    Units are numbered as `marginal` orders them. The shapes of the result depend on the length of
+    `index` alone, which may be traced, so that one compiled program serves all minibatches; where
+    buckets differ, units are padded to their largest shape. For unbiased stochastic gradients scale
+    by the number of units over the length of `index`. Numbers out of range are not checked under
+    `jit`, where JAX takes the nearest. Raises `NotSupportedError` for rows that follow one another
+    in time.
+    """
+    if any(b.series is not None for b in data.buckets):
+        raise NotSupportedError("take_units does not apply to rows with a correlation in time")
+    merged = _merge(data.buckets)
+    return Data((jax.tree.map(lambda a: jnp.asarray(a)[jnp.asarray(index)], merged),))
+
+
+def _merge(buckets: tuple[Bucket, ...]) -> Bucket:
+    """All units in one bucket: padding rows have weight 0, Z = 0, and copy a row of their unit."""
+    if len(buckets) == 1:
+        return buckets[0]
+    n = max(b.weight.shape[1] for b in buckets)
+    sizes = tuple(max(s) for s in zip(*(b.sizes for b in buckets), strict=True))
+
+    def padded(a: Any, mode: str) -> Any:
+        width = [(0, 0), (0, n - a.shape[1])] + [(0, 0)] * (a.ndim - 2)
+        return jnp.pad(a, width, mode=mode)
+
+    parts = [
+        Bucket(
+            padded(b.y, "edge"),
+            padded(b.X, "edge"),
+            tuple(padded(z, "constant") for z in b.Z),
+            padded(b.level, "constant"),
+            padded(b.offset, "edge"),
+            padded(b.weight, "constant"),
+            jax.tree.map(lambda a: padded(a, "edge"), b.covariates),
+            None,
+            sizes,
+        )
+        for b in buckets
+    ]
+    return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)

@@ -13,6 +13,7 @@ from ._dense import backward as backward
 from ._dense import cholesky as cholesky
 from ._dense import forward as forward
 from ._dense import logdet as logdet
+from ._jacobi import symmetric_eigen as symmetric_eigen
 from ._minimise import RUNNING as RUNNING
 from ._minimise import Search as Search
 from ._minimise import advance as advance
