@@ -26,6 +26,8 @@ SCRIPT = """
     import json, re, sys, tempfile
     import jax, numpy as np
     import glmmjax as gj
+    from glmmjax import batching
+    from glmmjax.infer import _engine
     from glmmjax.integrate import _approximate
 
     out, CBPP = {}, "cbind(incidence, size - incidence) ~ period + (1 | herd)"
@@ -51,6 +53,17 @@ SCRIPT = """
         except gj.GlmmjaxError as found:
             return type(found).__name__ + ": " + str(found)
 
+    def where(array):
+        return sorted(d.id for d in array.devices())
+
+    def watch(module, name, look):
+        call, seen = getattr(module, name), []
+        setattr(module, name, lambda *a: (seen.append(look(*a)), call(*a))[1])
+        return seen
+
+    out["modes"] = watch(_engine, "gather", lambda e, data: where(e.mode.u[0]))
+    out["lanes"] = watch(batching, "fit_job", lambda problem, *rest: [
+        *where(problem.data.buckets[0].X), *where(jax.numpy.zeros(1))])
     eight = gj.glmm(CBPP, cbpp, devices=8)
     one = gj.glmm(CBPP, cbpp)
     out["laplace"] = numbers(one), numbers(eight)
@@ -124,6 +137,13 @@ def test_several_devices_give_what_one_gives(found, what):
     one, several = found[what]
     assert np.isfinite(one).all()
     np.testing.assert_allclose(several, one, rtol=1e-9, atol=1e-9)
+
+
+def test_all_devices_have_work(found):
+    assert found["modes"][0] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert found["modes"][-1] == [5, 6, 7]
+    assert found["lanes"][:3] == [[0, 0]] * 3
+    assert sorted(found["lanes"][3:5]) == [[6, 6], [7, 7]]
 
 
 @pytest.mark.parametrize("what", ["core", "chunks"])

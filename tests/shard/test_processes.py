@@ -14,6 +14,8 @@ import pytest
 
 import glmmjax as gj
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 SLEEP = "Reaction ~ Days + (Days | Subject)"
