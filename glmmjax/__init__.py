@@ -19,8 +19,9 @@ _HOME = {
     "anova": "infer._anova", "compare": "infer._compare", "load": "infer._store", "Fit": "infer",
     "build": "api", "estimate": "estimators", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
+    "power": "infer._power", "Bootstrap": "infer._bootstrap", "Power": "infer._power",
     "batch": "batching", "BatchFit": "lanes", "sbc": "calibration",
-    "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
+    "distribute": "shard", "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
     "ApproximationWarning": "_errors", "ConvergenceWarning": "_errors",
     "GlmmjaxError": "_errors", "GlmmjaxWarning": "_errors",
@@ -85,9 +86,12 @@ if TYPE_CHECKING:
     from .estimators import estimate as estimate
     from .infer import Fit as Fit
     from .infer._anova import anova as anova
+    from .infer._bootstrap import Bootstrap as Bootstrap
     from .infer._compare import compare as compare
     from .infer._gee import GEEFit as GEEFit
     from .infer._posterior_fit import PosteriorFit as PosteriorFit
+    from .infer._power import Power as Power
+    from .infer._power import power as power
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
     from .integrate import FOCE as FOCE
@@ -99,3 +103,4 @@ if TYPE_CHECKING:
     from .model import joint as joint
     from .model import take_units as take_units
     from .nonlinear import nlmm as nlmm
+    from .shard import distribute as distribute

@@ -36,6 +36,7 @@ def lmm(
     progress: bool | Callable[..., None] = False,
     options: dict[str, Any] | None = None,
     strict: bool = False,
+    devices: Any = None,
 ) -> Fit:
     """Fit a linear mixed model exactly, by REML (the default) or maximum likelihood.
 
@@ -48,7 +49,7 @@ def lmm(
         formula, data, "gaussian", reml=reml, weights=weights, offset=offset,
         weights_kind=weights_kind, correlation=correlation, missing=missing,
         contrasts=contrasts, subset=subset, start=start, priors=priors, progress=progress,
-        options=options, strict=strict,
+        options=options, strict=strict, devices=devices,
     )  # fmt: skip
 
 
@@ -77,6 +78,7 @@ def glmm(
     progress: bool | Callable[..., None] = False,
     options: dict[str, Any] | None = None,
     strict: bool = False,
+    devices: Any = None,
 ) -> Fit:
     """Fit a generalized linear mixed model.
 
@@ -112,6 +114,9 @@ def glmm(
     progress : True prints a line a step to stderr; a callable gets (iteration, loglik, x).
     options : `tol` and `max_evaluations` of the outer search.
     strict : raise instead of warn when the fit did not converge.
+    devices : one likelihood over several devices (Laplace, AGQ, exact Gaussian models): a number of
+        them, a list of JAX devices, or a `jax.sharding.Mesh` with one axis. Independent units are
+        dealt out, so that it pays for many units; a fit whose factors are crossed is one unit.
 
     Raises
     ------
@@ -123,7 +128,7 @@ def glmm(
         offset=offset, trials=trials, weights_kind=weights_kind, ziformula=ziformula,
         dispformula=dispformula, correlation=correlation, missing=missing, contrasts=contrasts,
         subset=subset, start=start, priors=priors, seed=seed, progress=progress,
-        options=options, strict=strict,
+        options=options, strict=strict, devices=devices,
     )  # fmt: skip
 
 
@@ -144,6 +149,7 @@ def _fit_formula(
     progress: bool | Callable[..., None] = False,
     options: dict[str, Any] | None = None,
     strict: bool = False,
+    devices: Any = None,
     **columns: Any,
 ) -> Fit:
     """What `lmm` and `glmm` share; `columns` are the data arguments of `make_design`."""
@@ -157,7 +163,7 @@ def _fit_formula(
         design, family, how, formula=formula, ziformula=ziformula,
         dispformula=dispformula, start=start, priors=priors,
         options=_options(options, progress), record={"seed": whole_seed(seed)},
-        seconds={"design": time.perf_counter() - began},
+        seconds={"design": time.perf_counter() - began}, devices=devices,
     )  # fmt: skip
     return announce(fit, strict)
 

@@ -23,9 +23,11 @@ from .infer._methods import estimator_for, resolve_method
 from .lanes import BatchFit, Problem
 from .lanes._chunk import Part, join
 from .lanes._layout import layout_of
-from .lanes._responses import Reader, blocks, placeholder, placeholder_values, together
-from .lanes._run import CHUNK, Job, cores, fit_job, jobs, run
+from .lanes._places import Places
+from .lanes._responses import Reader, one_column, placeholder, placeholder_values, together
+from .lanes._run import CHUNK, Job, Plan, cores, fit_job
 from .lanes._store import Folder
+from .shard import list_devices
 
 
 def batch(
@@ -72,8 +74,10 @@ def batch(
         response alone. A column outside the family's support fails with a sentence that says so;
         the others do not notice.
     weights, offset : as in `glmm`, or (n, K), one column for each response.
-    devices : None or 1; others are not available yet.
-    threads : chunks that are fitted at once; by default the cores that this process may use.
+    devices : a number of this process's devices, or a list of them, that chunks are dealt over;
+        None leaves the device to JAX.
+    threads : chunks that are fitted at once; by default the cores that this process may use, or
+        one for each of `devices`.
     chunk : responses fitted together.
     out : a folder that gets a file for each chunk as it is done. A second call with the same
         arguments fits what is not there yet.
@@ -86,26 +90,26 @@ def batch(
 
     Raises
     ------
-    FormulaError, DataError : for the design, and where responses have another number of rows, no
-        columns, or are not numbers.
+    FormulaError, DataError : for the design, for more devices than there are, and where responses
+        have another number of rows, no columns, or are not numbers.
     NotSupportedError : for methods that are not for batches.
     """
     began = time.perf_counter()
-    _check_devices(devices)
-    threads, chunk = _count(threads, "threads", cores()), _count(chunk, "chunk", CHUNK)
+    where = None if devices is None else list_devices(devices, local=True)
+    threads = _count(threads, "threads", cores() if where is None else len(where))
+    chunk = _count(chunk, "chunk", CHUNK)
     family = _family(family, link, ziformula)
-    columns: dict[str, Any] = dict(
-        weights_kind=weights_kind,
-        missing=missing,
-        contrasts=contrasts,
-        subset=subset,
-        trials=trials,
-    )
-    parts = dict(ziformula=ziformula, dispformula=dispformula)
+    columns: dict[str, Any] = {
+        "weights_kind": weights_kind,
+        "missing": missing,
+        "contrasts": contrasts,
+        "subset": subset,
+        "trials": trials,
+    }
+    parts = {"ziformula": ziformula, "dispformula": dispformula}
     frame, n = _with_placeholder(formula, data, family)
-    lane_weights, lane_offset = (
-        _by_lane(v, n, role) for v, role in ((weights, "weights"), (offset, "offset"))
-    )
+    lane_weights = _by_lane(weights, n, "weights")
+    lane_offset = _by_lane(offset, n, "offset")
     design = make_design(
         formula, frame, family, **parts, **columns,
         weights=weights if lane_weights is None else None,
@@ -117,25 +121,27 @@ def batch(
     problem = _problem(design, family, how, dispformula)
     reader = Reader(formula, Frame(frame), family, design.rows, trials)
     base = design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
-    cut = jobs(
-        blocks(responses, n), chunk, threads,
+    plan = Plan(
+        problem, reader, responses, n, chunk, threads,
         partial(_lane_weight, base[0], lane_weights, design.rows),
         partial(_lane_offset, base[1], lane_offset, design.rows),
     )  # fmt: skip
     folder = None if out is None else Folder(out, problem, formula)
-    found = run(partial(_work, problem, reader, folder), cut, threads, _teller(progress))
+    places = Places(problem, where, threads)
+    found = plan.run(partial(_work, places, reader, folder), _teller(progress))
     part = join([p for _, p in found])
     _check_any(part)
     names = together(job.block.names for job, _ in found)
     single = None
-    if not isinstance(responses, Iterator):
-        arguments = dict(link=None, method=method, nodes=nodes, reml=reml, **parts, **columns)
-        single = partial(_single, formula, frame, family, responses, n, lane_weights if lane_weights
-                         is not None else weights, lane_offset if lane_offset is not None else offset,
-                         arguments)  # fmt: skip
-    return BatchFit(
-        layout_of(problem, formula), part, names, single, seconds=time.perf_counter() - began
-    )
+    if isinstance(responses, Iterator):
+        plan = None
+    else:
+        arguments = {"method": method, "nodes": nodes, "reml": reml, **parts, **columns}
+        own = (weights if lane_weights is None else lane_weights,
+               offset if lane_offset is None else lane_offset)  # fmt: skip
+        single = partial(_single, formula, frame, family, responses, own, arguments)
+    seconds = time.perf_counter() - began
+    return BatchFit(layout_of(problem, formula), part, names, single, plan, seconds)
 
 
 def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> Problem:
@@ -156,21 +162,15 @@ def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> 
     return Problem(design, family, model, slots, data, estimator, dispformula is not None)
 
 
-def _work(problem: Problem, reader: Reader, folder: Folder | None, job: Job) -> Part:
+def _work(places: Places, reader: Reader, folder: Folder | None, job: Job) -> Part:
     """One chunk: found on disk, or fitted and kept there."""
     part = None if folder is None else folder.find(job)
     if part is None:
-        part = fit_job(problem, reader, job)
+        with places.borrow() as problem:
+            part = fit_job(problem, reader, job)
         if folder is not None:
             folder.write(job, part)
     return part
-
-
-def _check_devices(devices: Any) -> None:
-    if devices is not None and devices != 1:
-        raise NotSupportedError(
-            f"devices={devices!r}: batches run on one device, on all its cores; leave devices= out"
-        )
 
 
 def _count(value: Any, name: str, default: int) -> int:
@@ -240,11 +240,11 @@ def _check_any(part: Part) -> None:
 
 
 def _single(
-    formula: str, frame: dict[str, Any], family: Any, responses: Any, n: int, weights: Any,
-    offset: Any, arguments: dict[str, Any], k: int,
+    formula: str, frame: dict[str, Any], family: Any, responses: Any,
+    by_lane: tuple[Any, Any], arguments: dict[str, Any], k: int,
 ) -> Any:  # fmt: skip
     """The fit of response k by `glmm`."""
-    values = next(blocks(responses, n)).values[k]
-    own = [v[k] if isinstance(v, np.ndarray) and v.ndim == 2 else v for v in (weights, offset)]
+    values = one_column(responses, k)
+    own = [v[k] if isinstance(v, np.ndarray) and v.ndim == 2 else v for v in by_lane]
     columns = {**frame, placeholder(formula): values}
     return glmm(formula, columns, family, weights=own[0], offset=own[1], **arguments)

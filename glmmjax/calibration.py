@@ -61,7 +61,8 @@ def sbc(
 
     Raises
     ------
-    NotSupportedError : a method that is not NUTS, a flat prior (by name), frequency weights, a family that cannot simulate.
+    NotSupportedError : a method that is not NUTS, a flat prior (by name), frequency weights, a
+        family that cannot simulate.
     FormulaError, DataError : as `bayes`.
     """
     _require(NEEDED)

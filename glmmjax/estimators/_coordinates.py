@@ -16,6 +16,7 @@ import numpy as np
 from ..families import AbstractFamily, Gaussian
 from ..integrate import Point
 from ..model import Data, Model, Params
+from ..numeric import host
 from ._first import curved_mean, flat_rows, flatten, linear_mean
 
 
@@ -77,7 +78,7 @@ def find_start(model: Model, data: Data, init: Params | None = None) -> Start:
     return Start(Params(np.concatenate(beta), theta, np.zeros(0)), T, effect)
 
 
-def information(family: AbstractFamily, spread: float) -> float:
+def information(family: AbstractFamily, spread: Any) -> Any:
     """Rough curvature of a row's log-likelihood in its mean's predictor."""
     return {"real": 1.0 / spread**2, "binomial": 0.2}.get(family.support, 1.0)
 
@@ -130,7 +131,7 @@ def _start_theta(model: Model, data: Data, spread: float, slopes: np.ndarray):
     """(start, unit of the round coordinate, scale of 'zero') of every theta."""
     theta, scale, effect, column = [], [], [], [0] * model.groups
     for term in model.terms:
-        levels = max(1, sum(int(np.asarray(b.level)[..., term.group].max(1).sum()) + len(b.level)
+        levels = max(1, sum(int(host(b.level)[..., term.group].max(1).sum()) + len(b.level)
                             for b in data.buckets))  # fmt: skip
         at = slice(column[term.group], column[term.group] + term.q)
         column[term.group] += term.q

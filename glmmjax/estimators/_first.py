@@ -12,7 +12,7 @@ from .._errors import DataError
 from ..curves import AbstractCurve
 from ..design._buckets import round_size
 from ..model import Bucket, Data, Model, Params
-from ..numeric import fast_jit, row_slopes
+from ..numeric import fast_jit, host, row_slopes
 
 ROWS = ("y", "X", "offset", "weight")
 
@@ -24,8 +24,8 @@ def flat_rows(data: Data) -> dict[str, np.ndarray]:
 
 def flatten(data: Data, get: Callable[[Bucket], Any]) -> np.ndarray:
     """Arrays of all buckets (units, n, ...) as rows with weight (rows, ...)."""
-    keep = [np.asarray(b.weight) > 0 for b in data.buckets]
-    return np.concatenate([np.asarray(get(b))[k] for b, k in zip(data.buckets, keep, strict=True)])
+    keep = [host(b.weight) > 0 for b in data.buckets]
+    return np.concatenate([host(get(b))[k] for b, k in zip(data.buckets, keep, strict=True)])
 
 
 class NoValueError(DataError):

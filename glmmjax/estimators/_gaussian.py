@@ -22,14 +22,14 @@ from ..integrate import (
     spherical_effects,
 )
 from ..model import LOG_2PI, Data, Model, Params
-from ..numeric import fast_jit
+from ..numeric import fast_jit, mesh_of, placement
 from ._base import SMALL, AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows
 from ._search import Optimum, optimise, status
 
 
 @lru_cache(maxsize=64)
-def _program(model: Model, structure, reml: bool, points: int):
+def _program(model: Model, structure, reml: bool, points: int, mesh=None):
     """Compiled (points, theta), leaves -> ([logdet, r2, slopes]; of the first beta^, R, u^)."""
 
     def one(theta, leaves):
@@ -46,12 +46,14 @@ def _program(model: Model, structure, reml: bool, points: int):
         head, *rest = jax.vmap(one, (0, None))(X, leaves)
         return head, *jax.tree.map(lambda v: v[0], rest)
 
-    return fast_jit(several)
+    along, whole = placement(mesh)
+    return fast_jit(several, out_shardings=(whole, whole, whole, along))
 
 
 @lru_cache(maxsize=8)
-def _crosses(model: Model):
-    return fast_jit(lambda data, T, b0: cross_products(model, data, T, b0))
+def _crosses(model: Model, mesh=None):
+    along, _ = placement(mesh)
+    return fast_jit(lambda data, T, b0: cross_products(model, data, T, b0), out_shardings=along)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class ProfiledDeviance:
         self.leaves, self.nu, self.size = data.leaves, nu, model.num_theta
         points = 2 * self.size + 1
         self.points = points if points * sum(v.size for v in self.leaves) <= SMALL else 1
-        self.run = _program(model, data.structure, reml, self.points)
+        self.run = _program(model, data.structure, reml, self.points, mesh_of(self.leaves[0]))
         self.last: tuple[np.ndarray, Any] | None = None  # where `run` was last, and its answer
 
     @property
@@ -159,7 +161,8 @@ class LinearMixed(AbstractEstimator):
         N = float(weight.size if self.precision else weight.sum())
         gain = 0.5 * float(np.log(weight).sum()) if self.precision else 0.0
         T, b0 = start.T[:P, :P], np.asarray(start.params.beta)[:P]
-        leaves, structure = jax.tree.flatten(_crosses(model)(data, T, b0))
+        crosses = _crosses(model, mesh_of(data.buckets[0].weight))
+        leaves, structure = jax.tree.flatten(crosses(data, T, b0))
         sigma = float(np.exp(first.beta[P])) or 1.0
         found = fit_crossed(
             model, Crossed(tuple(leaves), structure, T, b0), self.reml, N, start,

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..integrate import AbstractIntegrator, Importance, Laplace, Point, origin
 from ..model import Data, Model, Params
-from ..numeric import fast_jit
+from ..numeric import fast_jit, mesh_of, placement, put
 from ._assess import assess, total_error
 from ._base import SMALL, AbstractEstimator, Estimate, Options
 from ._coordinates import Start, find_start, flat_rows, restart, stack, unstack
@@ -24,7 +24,7 @@ EXPENSIVE = 500_000
 
 
 @lru_cache(maxsize=64)
-def _program(model: Model, structure, integrator: AbstractIntegrator, points: int):
+def _program(model: Model, structure, integrator: AbstractIntegrator, points: int, mesh=None):
     """Compiled (points, x), data leaves, start, key -> ([value, gradient, worst code], modes).
 
     Flat arguments: flattening containers at each call would cost more than a small model.
@@ -47,14 +47,16 @@ def _program(model: Model, structure, integrator: AbstractIntegrator, points: in
         out, u, b = jax.vmap(one, (0, None, None, None, None))(X, leaves, u, b, key)
         return out, tuple(v[0] for v in u), b[0]
 
-    return fast_jit(several)
+    along, whole = placement(mesh)
+    return fast_jit(several, out_shardings=(whole, along, whole))
 
 
 class MarginalObjective:
     """Minus the log-likelihood of stacked parameters, warm-started at the last good mode.
 
     Called some dozens of times a fit, each a fraction of a millisecond for small data: it keeps
-    flat tuples, because building and reading containers would cost as much as the model.
+    flat tuples, because building and reading containers would cost as much as the model. Where the
+    data lie on several devices, modes lie with their units.
     """
 
     def __init__(self, model: Model, data: Data, integrator: AbstractIntegrator, key: Any = None):
@@ -65,7 +67,9 @@ class MarginalObjective:
         rows *= 1 if model.curve is None else model.curve.cost
         points = 2 * (model.num_beta + model.num_theta) + 1  # enough for a Hessian
         self.points = points if rows * points <= SMALL else 1
-        self.run = _program(model, structure, integrator, self.points)
+        mesh = mesh_of(data.buckets[0].weight)
+        self.along, self.whole = placement(mesh)
+        self.run = _program(model, structure, integrator, self.points, mesh)
         self.model, self.data = model, data
         self.key = key if integrator.random else None
         self.u: tuple[Any, ...] = ()
@@ -77,7 +81,8 @@ class MarginalObjective:
         """Search modes from `mode`, or from the origin."""
         if mode is None:
             mode = origin(self.model, unstack(self.model, x), self.data, self.reml)
-        self.u, self.b, self.best = mode.u, jnp.asarray(mode.b), np.inf
+        self.u = tuple(put(u, self.along) for u in mode.u)
+        self.b, self.best = put(mode.b, self.whole), np.inf
 
     @property
     def mode(self) -> Point:
@@ -101,7 +106,8 @@ class MarginalObjective:
         return np.where(good, -out[:, 0], np.inf), gradient
 
     def forget(self) -> None:
-        self.u, self.best = tuple(jnp.zeros_like(v) for v in self.u), np.inf
+        self.u = tuple(put(np.zeros(v.shape, v.dtype), self.along) for v in self.u)
+        self.best = np.inf
 
     def _part(self, X: np.ndarray) -> np.ndarray:
         padded = np.concatenate([X, np.repeat(X[:1], self.points - len(X), 0)])

@@ -16,13 +16,15 @@ import numpy as np
 
 from ..integrate import Point, posterior
 from ..model import Data, Model, Params
-from ..numeric import fast_jit
+from ..numeric import fast_jit, mesh_of, placement
 
 
 @lru_cache(maxsize=16)
-def _covariance_given_variances(model: Model):
-    P = model.columns[0]
-    return fast_jit(lambda p, data, u: posterior(p, data, model, u)[0].E[0, -P:, -P:])
+def _covariance_given_variances(model: Model, mesh):
+    P, (_, whole) = model.columns[0], placement(mesh)
+    return fast_jit(
+        lambda p, data, u: posterior(p, data, model, u)[0].E[0, -P:, -P:], out_shardings=whole
+    )
 
 
 def coefficient_covariance(
@@ -47,7 +49,8 @@ def coefficient_covariance(
         J[:, k] = (mode_at(x + h) - mode_at(x - h)) / (2 * h[i])
     rest = cov[np.ix_(live, live)]
     out = cov.copy()
-    given = np.asarray(_covariance_given_variances(model)(params, data, mode.u))
+    run = _covariance_given_variances(model, mesh_of(data.buckets[0].weight))
+    given = np.asarray(run(params, data, mode.u))
     out[:P, :P] = given + J @ rest @ J.T
     out[np.ix_(np.arange(P), live)] = J @ rest
     out[np.ix_(live, np.arange(P))] = (J @ rest).T

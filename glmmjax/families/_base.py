@@ -174,7 +174,7 @@ def middle(family: AbstractFamily) -> float:
 
 
 def inside_range(mu: np.ndarray, family: AbstractFamily) -> np.ndarray:
-    """Return means moved strictly inside the family's and the link's range (NumPy)."""
+    """Return means (*b, n) moved strictly inside the family's and the link's range (NumPy)."""
     low = max(family.mean_range[0], family.link.mean_range[0])
     high = min(family.mean_range[1], family.link.mean_range[1])
     if not family.link.total and not math.isfinite(low):
@@ -182,8 +182,8 @@ def inside_range(mu: np.ndarray, family: AbstractFamily) -> np.ndarray:
     if math.isfinite(low) and math.isfinite(high):
         return np.clip(mu, low + 0.05 * (high - low), high - 0.05 * (high - low))
     if math.isfinite(low):
-        scale = float(np.mean(np.abs(mu - low))) if mu.size else 1.0
-        return np.maximum(mu, low + 0.1 * (scale if scale > 0 else 1.0))
+        scale = np.mean(np.abs(mu - low), axis=-1, keepdims=True) if mu.size else 1.0
+        return np.maximum(mu, low + 0.1 * np.where(scale > 0, scale, 1.0))
     return mu
 
 

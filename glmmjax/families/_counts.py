@@ -81,13 +81,22 @@ class NegativeBinomial2(AbstractFamily):
     def predictors(self) -> tuple[str, ...]:
         return ("cond", "disp")
 
+    def base_measure(self, y: Arr, phi: Phi) -> Arr:
+        """-log y!"""
+        del phi
+        return -log_factorial(y)
+
     def log_prob(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
+        return self._kernel(y, phi, psi) + self.base_measure(y, phi)
+
+    def _kernel(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
+        del psi
         (eta, log_size), inside = self.guard(phi)
         return reject(_negative_binomial(y, self.link.log_mean(eta), log_size), inside)
 
     def row(self, y: Arr, phi: Phi, psi: Arr) -> tuple[Arr, Arr, Arr]:
         if self.link != links.Log():
-            return autodiff_row(self.log_prob, y, phi, psi)
+            return autodiff_row(self._kernel, y, phi, psi)
         # With u = mu / (mu + size):  l' = y - (y + size) u,  w = (y + size) u (1 - u); size u is
         # mu (1 - u), which keeps both finite when size and mu lie many decades apart.
         mu, v = jnp.exp(phi[0]), jax.lax.logistic(phi[1] - phi[0])
@@ -106,7 +115,7 @@ class NegativeBinomial2(AbstractFamily):
         return _cdf(y - 1.0, log_mu, phi[1]), _cdf(y, log_mu, phi[1])
 
     def saturated(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
-        l = _negative_binomial(y, _log_or_zero(y), phi[1])
+        l = _negative_binomial(y, _log_or_zero(y), phi[1]) - log_factorial(y)
         return jnp.where(y > 0, l, 0.0)
 
     def dispersion(self, eta_disp: float | Arr) -> float | Arr:
@@ -129,14 +138,23 @@ class NegativeBinomial1(AbstractFamily):
     def predictors(self) -> tuple[str, ...]:
         return ("cond", "disp")
 
+    def base_measure(self, y: Arr, phi: Phi) -> Arr:
+        """-log y!"""
+        del phi
+        return -log_factorial(y)
+
     def log_prob(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
+        return self._kernel(y, phi, psi) + self.base_measure(y, phi)
+
+    def _kernel(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
+        del psi
         (eta, log_phi), inside = self.guard(phi)
         log_mu = self.link.log_mean(eta)
         return reject(_negative_binomial(y, log_mu, log_mu - log_phi), inside)
 
     def row(self, y: Arr, phi: Phi, psi: Arr) -> tuple[Arr, Arr, Arr]:
         if self.link != links.Log():
-            return autodiff_row(self.log_prob, y, phi, psi)
+            return autodiff_row(self._kernel, y, phi, psi)
         # Here t = log phi is constant and r = mu / phi has dr/deta = r. With B(r) the bracket below
         # and s = softplus(t):  l' = y - r s + r B',  w = r s - r B' - r^2 B'', see below.
         eta, log_phi = phi
@@ -159,7 +177,8 @@ class NegativeBinomial1(AbstractFamily):
 
     def saturated(self, y: Arr, phi: Phi, psi: Arr) -> Arr:
         log_y = _log_or_zero(y)
-        return jnp.where(y > 0, _negative_binomial(y, log_y, log_y - phi[1]), 0.0)
+        l = _negative_binomial(y, log_y, log_y - phi[1]) - log_factorial(y)
+        return jnp.where(y > 0, l, 0.0)
 
     def dispersion(self, eta_disp: float | Arr) -> float | Arr:
         """Return phi; the Poisson is its limit at 0."""
@@ -178,11 +197,12 @@ class NegativeBinomial1(AbstractFamily):
 # where no two large terms cancel: for r -> infinity the bracket tends to 0 and the rest to the
 # Poisson; for r -> 0 every term is of the size of the result.
 def _negative_binomial(y: Arr, log_mu: Arr, log_size: Arr) -> Arr:
+    """Return log p + log y!."""
     # Beyond e^{170} the bracket is 0 to rounding; below e^{-170} powers of 1/r would overflow in
     # third derivatives. The other terms see the size as it is.
     r = jnp.exp(_clip(log_size))
     s = softplus(log_mu - log_size)
-    return log_rising(r, y) - log_factorial(y) + y * (log_mu - s) - jnp.exp(log_size) * s
+    return log_rising(r, y) + y * (log_mu - s) - jnp.exp(log_size) * s
 
 
 def _clip(log_size: Arr) -> Arr:

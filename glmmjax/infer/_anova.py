@@ -4,7 +4,7 @@ For nested models with maximised log-likelihoods l0 <= l1 and d more parameters 
 2 (l1 - l0) is asymptotically chi-squared with d degrees of freedom under the smaller model (Wilks
 1938). If the smaller model puts a variance at zero, the limit is a mixture with smaller tails
 (Self & Liang 1987) and the p-value printed here is too large, by up to a factor of two for one
-variance: it errs on the safe side.
+variance: it errs on the safe side. `_anova_bootstrap` draws the distribution instead.
 """
 
 from itertools import pairwise
@@ -24,13 +24,20 @@ if TYPE_CHECKING:
 EXACT = ("exact", "laplace", "agq")
 
 
-def anova(*fits: "Fit") -> "pd.DataFrame":
+def anova(
+    *fits: "Fit", method: str = "chisq", n: int = 999, seed: int = 0, progress: Any = None
+) -> "pd.DataFrame":
     """Likelihood-ratio table of nested models fitted to the same data.
 
     One row a model, from the smallest to the largest: columns npar, aic, bic, loglik, deviance
     (-2 loglik), loglik_se (of Monte Carlo methods), and, against the row above, chisq, df and
     pvalue (missing in the first row and where df is 0). The index says what distinguishes the
     models. That the models are nested is for the caller to know.
+
+    method: "chisq", or "bootstrap": p-values from n responses drawn from the smaller model of each
+    pair, to which both are fitted, p = (1 + #{LR* >= LR}) / (1 + replicates), valid for variances
+    too. Columns `replicates` and `failed` then count the draws that entered and those that could
+    not be fitted. progress is called with (fits done, failed) of each model.
 
     Raises DataError if the rows, the response or the weights differ, and NotSupportedError if
     the likelihoods cannot be compared: other approximations, REML beside ML, REML with different
@@ -42,6 +49,8 @@ def anova(*fits: "Fit") -> "pd.DataFrame":
 
     if len(fits) < 2 or not all(isinstance(f, Fit) for f in fits):
         raise DataError("anova compares two or more fits: anova(smaller, larger, ...)")
+    if method not in ("chisq", "bootstrap"):
+        raise DataError(f"anova: method is 'chisq' or 'bootstrap', not {method!r}")
     for other in fits[1:]:
         check_data(fits[0], other)
         _check_likelihood(fits[0], other)
@@ -51,7 +60,7 @@ def anova(*fits: "Fit") -> "pd.DataFrame":
     chisq = np.r_[np.nan, np.maximum(2 * np.diff(loglik), 0.0)]
     df = np.r_[np.nan, np.diff(npar).astype(float)]
     chisq[df == 0] = np.nan
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "npar": npar,
             "aic": [f.aic for f in fits],
@@ -65,6 +74,11 @@ def anova(*fits: "Fit") -> "pd.DataFrame":
         },
         index=pd.Index(_labels(fits), name="model"),
     )
+    if method == "chisq":
+        return table
+    from ._anova_bootstrap import bootstrap_pvalues
+
+    return bootstrap_pvalues(table, fits, n, seed, progress)
 
 
 def _errors(fits: tuple["Fit", ...]) -> dict[str, list[float]]:

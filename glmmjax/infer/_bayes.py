@@ -141,12 +141,12 @@ def sample_design(
         named = name_priors(design, family, space, np.asarray(first.params.beta), priors)
         space = named.space
         inputs = restrict(data, named.stacked, first_coordinates(space, first))
+        target = Target(space, settings.marginal)
+        settings.method.check(target, inputs)
         began = time.perf_counter()
         inputs, notes = _whitened(space, inputs, settings)
         clock["mode"] = time.perf_counter() - began
         began, key = time.perf_counter(), jax.random.key(settings.seed)
-        target = Target(space, settings.marginal)
-        settings.method.check(target, inputs)
         found = settings.method.explore(target, inputs, settings.length, key, report)
         clock["sample"] = time.perf_counter() - began
         if settings.marginal is not None:

@@ -28,6 +28,7 @@ from ..estimators import Options, Start, find_start
 from ..families import AbstractFamily, Gaussian
 from ..integrate import AbstractIntegrator
 from ..model import Data
+from ..shard import check_estimator, distribute, gather
 from ._curve_start import check_curve, named_rows
 from ._diagnose import singular_advice
 from ._fit import Fit, Settings, double_precision
@@ -57,8 +58,12 @@ def fit_design(
     options: Options = Options(),
     record: dict[str, Any] | None = None,
     seconds: dict[str, float] | None = None,
+    devices: Any = None,
 ) -> Fit:
-    """Fit a design. Raises `NotSupportedError` where the method does not apply."""
+    """Fit a design. Raises `NotSupportedError` where the method does not apply.
+
+    devices: what the likelihood is computed on; the `Fit` lies on one device.
+    """
     curved = design.curve is not None
     correlated = design.series is not None
     estimator = estimator_for(method, family, dispformula, design.weights_kind, curved, correlated)
@@ -69,9 +74,11 @@ def fit_design(
     )  # fmt: skip
     clock = dict(seconds or {})
     began = time.perf_counter()
-    model, data, slots = pack(design, family)
+    model, packed, slots = pack(design, family)
+    if devices is not None:
+        check_estimator(estimator)
     with double_precision():
-        data = device_data(data)
+        data = device_data(packed) if devices is None else distribute(packed, devices)
         if priors:
             settings = penalise(settings, design, model, priors)
         clock["pack"] = time.perf_counter() - began
@@ -84,6 +91,8 @@ def fit_design(
             estimate = settings.estimator.fit(
                 model, data, init, settings.key, options=options, start=first
             )
+        if devices is not None:
+            data, estimate = device_data(packed), gather(estimate, packed)
     clock["search"] = estimate.seconds["search"]
     return Fit(settings, design, model, slots, estimate, data, clock)
 

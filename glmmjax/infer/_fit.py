@@ -23,6 +23,8 @@ from ..model import Data, Model
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ._bootstrap import Bootstrap
+
 
 @contextmanager
 def double_precision() -> Iterator[None]:
@@ -206,11 +208,14 @@ class Fit:
         """Two-sided Wald p-values from the normal distribution."""
         return _tables.pvalues(self)
 
-    def conf_int(
-        self, level: float = 0.95, method: str = "wald", *, cov: str = "model", cluster: Any = None
-    ) -> "pd.DataFrame":
-        """Confidence intervals of `params`, columns `lower`, `upper`; `cov` as in `cov_params`."""
-        return _tables.conf_int(self, level, method, cov, cluster)
+    def conf_int(self, level: float = 0.95, method: str = "wald", **options: Any) -> "pd.DataFrame":
+        """Confidence intervals of `params`, columns `lower` and `upper`.
+
+        method: "wald", with the options cov and cluster, which are `cov_params`'s kind and
+        cluster; or "bootstrap" with n, seed and progress of `bootstrap` and kind="percentile" or
+        "basic".
+        """
+        return _tables.conf_int(self, level, method, **options)
 
     def cov_params(
         self, full: bool = False, *, kind: str = "model", cluster: Any = None
@@ -326,6 +331,21 @@ class Fit:
     def refit(self, y: Any) -> "Fit":
         """The same model fitted to another response, starting from this fit."""
         return _refit.refit(self, y)
+
+    def bootstrap(
+        self, n: int = 1000, seed: int = 0, progress: Callable[[int, int], Any] | None = None
+    ) -> "Bootstrap":
+        """Parametric bootstrap: n responses drawn from this fit, each fitted as this one was.
+
+        The result has `params`, `varcorr`, `se`, `bias`, `conf_int(level, kind)`, and counts of
+        failed and singular replicates. Rows of frequency weight w are drawn w times. progress is
+        called with (replicates done, failed). The same seed gives the same numbers.
+        Raises `DataError` for a bad n or seed, `NotSupportedError` without a distribution to draw
+        from (most PQL fits) and for frequency weights that are not whole.
+        """
+        from ._bootstrap import bootstrap
+
+        return bootstrap(self, n, seed, progress)
 
     # ---- reading (infer/_summary.py, infer/_diagnose.py) ---------------------------------
     @property

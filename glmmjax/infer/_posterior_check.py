@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from ..estimators import AbstractSampler
 from ..numeric import THRESHOLD, pareto_k, tail_length
 from ._posterior_tables import array_stats
 
@@ -63,11 +62,12 @@ class PosteriorDiagnostics:
 def diagnose(fit: "PosteriorFit") -> PosteriorDiagnostics:
     """Judge chains by divergences, R-hat and effective draws; importance ratios by their tail."""
     stats, table, k = fit.sample_stats, fit.table, ratio_tail(fit)
-    if not isinstance(fit.settings.method, AbstractSampler):
-        found = _verdict_of_ratios(k)
+    if fit.is_approximate:
+        found = _verdict_of_ratios(k, largest_k(fit.draws))
         return PosteriorDiagnostics(*found, fit.notes, 0, 0, np.nan, np.nan, np.nan, k)
     divergences = int(stats["diverging"].values.sum())
-    saturated = int((stats["n_steps"].values >= fit.settings.method.longest).sum())
+    method: Any = fit.settings.method
+    saturated = int((stats["n_steps"].values >= method.longest).sum())
     found = (
         divergences, saturated, float(np.max(table["rhat"])), float(np.min(table["ess_bulk"])),
         float(np.min(table["ess_tail"])), k,
@@ -81,9 +81,11 @@ def _verdict(
     k: float,
 ) -> tuple[str, str]:  # fmt: skip
     method: Any = fit.settings.method
-    if not (np.isfinite(rhat) or fit.settings.length.chains == 1) or rhat > 1.1:
+    alone = fit.shape[0] == 1
+    if not (np.isfinite(rhat) or alone) or rhat > 1.1:
+        who = "the halves of the chain" if alone else "the chains"
         return "failed", (
-            f"the chains did not find the same distribution (R-hat {rhat:.2f}): sample longer "
+            f"{who} did not find the same distribution (R-hat {rhat:.2f}): sample longer "
             "(warmup=, draws=), give proper priors, or simplify the model"
         )
     if divergences:
@@ -111,18 +113,28 @@ def _verdict(
     return "ok", "nothing speaks against these draws"
 
 
-def _verdict_of_ratios(k: float) -> tuple[str, str]:
-    """Of an approximation: can its ratios be relied on to correct it?"""
-    if k <= THRESHOLD:
+def _verdict_of_ratios(k: float, good: float) -> tuple[str, str]:
+    """Of an approximation: can its ratios, with k up to `good`, be relied on to correct it?"""
+    if k <= good:
         return "ok", (
             f"draws of an approximation that is close enough to the posterior (Pareto k {k:.2f}) "
             "for resample() to correct what it misses"
+        )
+    if k <= THRESHOLD:
+        return "suspect", (
+            f"draws of an approximation, too few for resample() to correct what it misses (Pareto "
+            f"k {k:.2f}, above {good:.2g}): raise draws="
         )
     return "suspect" if k <= HOPELESS else "failed", (
         f"draws of an approximation, too far from the posterior to be corrected (Pareto k {k:.2f}, "
         f"above {THRESHOLD}): take method='nuts', or marginal=True, which leaves less to "
         "approximate"
     )
+
+
+def largest_k(draws: int) -> float:
+    """Up to which tail index so many draws can be relied on (Vehtari et al. 2024, JMLR 25)."""
+    return float(min(THRESHOLD, 1 - 1 / np.log10(draws)))
 
 
 def ratio_tail(fit: "PosteriorFit") -> float:
@@ -158,10 +170,7 @@ class Expected:
 
 
 def loo(fit: "PosteriorFit") -> Expected:
-    """Leave-one-out by Pareto-smoothed importance sampling (arviz-stats).
-
-    S draws can tell tails with k below 1 - 1 / log10 S, 0.7 at most (Vehtari et al. 2024, JMLR 25).
-    """
+    """Leave-one-out by Pareto-smoothed importance sampling (arviz-stats)."""
     stats = array_stats()
 
     ll: Any = fit.log_likelihood
@@ -169,7 +178,7 @@ def loo(fit: "PosteriorFit") -> Expected:
     rows, k, p = ll[0, 0].copy(), np.full(len(varies), -np.inf), np.zeros(len(varies))
     if varies.any():
         rows[varies], k[varies], p[varies] = stats.loo(ll[..., varies], chain_axis=0, draw_axis=1)
-    good = min(THRESHOLD, 1 - 1 / np.log10(ll.shape[0] * ll.shape[1]))
+    good = largest_k(ll.shape[0] * ll.shape[1])
     bad = int((k > good).sum())
     text = (
         f"{bad} of {len(k)} rows have Pareto k above {good:.2g}: not reliable there" if bad else ""

@@ -3,10 +3,10 @@
 Variables of the group `posterior`, each over (chain, draw): `b` (coef), `dispersion`, and for every
 grouping factor g `sd_<g>` (effect), `cor_<g>` (effect, other) where effects correlate, and the
 effects b = Lam u themselves, `r_<g>` (level, effect); of a shrinkage prior what its coefficients
-share and one number of each, `horseshoe_tau` and `horseshoe_lambda` (horseshoe). Where there are
-several factors, dimensions
-that differ between them carry the factor's name: level_<g>, effect_<g>. The group `unconstrained`
-keeps q, from which everything but the effects can be made again.
+share and one number of each, such as `horseshoe_tau` and `horseshoe_lambda` (horseshoe). Where
+there are several factors, dimensions that differ between them carry the factor's name: level_<g>,
+effect_<g>. The group `unconstrained` keeps q, from which everything but the effects can be made
+again.
 """
 
 from functools import lru_cache

@@ -59,7 +59,8 @@ def _drawn(fit: "PosteriorFit") -> str:
             f"{n} independent draws of an approximation to the posterior, seed {fit.settings.seed}"
         )
     warmup, seed = fit.settings.length.warmup, fit.settings.seed
-    return f"{chains} chains of {n} draws after {warmup} of warm-up, seed {seed}"
+    several = "1 chain" if chains == 1 else f"{chains} chains"
+    return f"{several} of {n} draws after {warmup} of warm-up, seed {seed}"
 
 
 def _sizes(fit: "PosteriorFit") -> str:

@@ -106,9 +106,15 @@ def table(
             columns["mcse_mean"] = stats.mcse(draws, method="mean", **axes)
             columns["ess_bulk"] = stats.ess(draws, method="bulk", **axes)
             columns["ess_tail"] = stats.ess(draws, method="tail", prob=(0.05, 0.95), **axes)
-            columns["rhat"] = stats.rhat(draws, **axes)
+            columns["rhat"] = stats.rhat(_several(draws), **axes)
     found = pd.DataFrame({k: np.asarray(v, float) for k, v in columns.items()}, index=list(names))
     return found.reindex(columns=[*list(columns)[: 2 + len(QUANTILES)], *MONTE_CARLO])
+
+
+def _several(draws: Float[np.ndarray, "c d K"]) -> Float[np.ndarray, "c d K"]:
+    """The chains; the two halves of a lone one, which R-hat can compare as well."""
+    c, d, K = draws.shape
+    return draws if c > 1 else draws[:, : d - d % 2].reshape(2, d // 2, K)
 
 
 def varcorr(fit: "PosteriorFit") -> "pd.DataFrame":

@@ -26,8 +26,9 @@ identity link, 1 for any other, where effects of size 1 are large already.
     dispersion            HalfStudentT(3, 2.5 s) for a residual sd; InverseGamma(0.4, 0.3) for a
                           negative binomial's size; HalfStudentT(3, 2.5) else
     zi:, disp: intercept  StudentT(3, 0, 2.5); disp: of a Gaussian at log s
-    curve's parameter     StudentT(3, start, |start|), start its starting value; its slopes
-                          Normal(0, |start| / sd(x)); sds of its effects HalfStudentT(3, |start|)
+    curve's parameter     StudentT(3, start, m), m = max(|start|, 1), start its starting value; its
+                          slopes Normal(0, m / sd(x)); sds of its effects HalfStudentT(3, m). The
+                          1 is for logarithms, which may begin anywhere near 0.
 """
 
 from collections.abc import Mapping
@@ -79,9 +80,9 @@ def name_priors(
     """Every parameter's prior.
 
     start: starting values of beta; flat: parameters left out get no prior in the place of a
-    default. Raises DataError for a key that names nothing (with a list of
-    the names), a value that is no prior or of the wrong support, and a flat prior on a standard
-    deviation that has no proper posterior.
+    default. Raises DataError for a key that names nothing (with a list of the names), a value that
+    is no prior or of the wrong support, and a flat prior on a standard deviation that has no proper
+    posterior; NotSupportedError for a shrinkage prior where a mode is wanted (flat).
     """
     given = _mapping(given)
     rows = [
@@ -220,7 +221,7 @@ def _centre_and_size(
     if p.component != "cond":
         return (float(np.log(s)) if p.name == "disp" and family.name == "gaussian" else 0.0), 1.0
     level = _level(p, start)
-    return level, (abs(level) or 1.0) / WIDE
+    return level, max(abs(level), 1.0) / WIDE
 
 
 def _level(p: PredictorDesign, start: np.ndarray) -> float:

@@ -2,9 +2,10 @@
 
 Parameters and effects from the priors, a response from the model, draws of its posterior: then the
 rank of the truth among L independent draws is uniform in 0 .. L, for every quantity (Talts,
-Betancourt, Simpson, Vehtari & Gelman 2018). Parameters alone can miss much, even that the data were
-ignored; the log-likelihood, a quantity that depends on the data, does not (Modrak et al. 2023).
-Default priors, which look at the response, are those of the response given, in every simulation.
+Betancourt, Simpson, Vehtari & Gelman 2018); ties are broken at random. Parameters alone can miss
+much, even that the data were ignored; the log-likelihood, a quantity that depends on the data, does
+not (Modrak et al. 2023). Default priors, which look at the response, are those of the response
+given, in every simulation.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from jaxtyping import Float
 from .._errors import DataError, NotSupportedError
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimators import Inputs, Space, Target, find_start, first_coordinates, restrict
+from ..estimators import NUTS, Inputs, Space, Target, find_start, first_coordinates, restrict
 from ..estimators._calibrate import (
     sample_lanes,
     true_effects,
@@ -144,12 +145,14 @@ def _run(
     truth = true_loglik(simulated, inputs, q, u, y)
     white, failed = whiten_lanes(target.space, inputs, q, y)
     key = jax.random.key(settings.seed)
+    assert isinstance(settings.method, NUTS)
     found = sample_lanes(target, inputs, y, white, settings.method, settings.length, thin, key)
     true, names = _values(design, slots, space, q, truth)
     flat = found.q.reshape(-1, found.q.shape[-1])
     drawn, _ = _values(design, slots, target.space, flat, found.loglik.ravel())
     drawn = drawn.reshape(*found.loglik.shape, -1)
-    return _ranked(names, true, drawn, found.diverging, failed)
+    rng = np.random.default_rng([settings.seed, 7])
+    return _ranked(names, true, drawn, found.diverging, failed, rng)
 
 
 def _values(
@@ -180,18 +183,22 @@ def _responses(
 
 
 def _ranked(
-    names: list[str], true: np.ndarray, drawn: np.ndarray, diverging: np.ndarray, failed: int
-) -> Calibration:
+    names: list[str], true: np.ndarray, drawn: np.ndarray, diverging: np.ndarray, failed: int,
+    rng: np.random.Generator,
+) -> Calibration:  # fmt: skip
     import pandas as pd
 
-    ranks = (drawn < true[:, None, :]).sum(1)
+    below, up_to = (drawn < true[:, None]).sum(1), (drawn <= true[:, None]).sum(1)
+    ranks = rng.integers(below, up_to, endpoint=True)  # a quantity may be the same in all draws
     stats, axes = array_stats(), {"chain_axis": 0, "draw_axis": 1}
     ess = np.array([stats.ess(lane[None], method="bulk", **axes) for lane in drawn])
     L, notes = drawn.shape[1], []
     if failed:
         notes.append(f"{failed} searches for the posterior's mode failed: sampled unwhitened there")
     if (share := float((diverging > 0).mean())) > 0:
-        notes.append(f"{100 * share:.0f} % of the simulations had divergences")
+        notes.append(
+            f"{100 * share:.0f} % of the simulations had divergences: {NUTS.divergence_advice}"
+        )
     low = float(np.median(ess, 0).min())
     if low < FEW * L:
         notes.append(f"draws are not independent (median ESS {low:.0f} of {L}): raise thin=")

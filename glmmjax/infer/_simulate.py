@@ -32,18 +32,23 @@ def simulate(fit: "Fit", n: int = 1, seed: int = 0) -> Float[np.ndarray, "nobs n
     seed = whole_seed(seed)
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"simulate: n is a whole number from 1, not {n!r}")
+    return draws(fit, range(n), seed)
+
+
+def draws(fit: "Fit", which: range, seed: int) -> Float[np.ndarray, "nobs n"]:
+    """The draws of these numbers, one a column."""
     rows, Lam = fitted_rows(fit), factors_of(fit)
     psi = np.asarray(fit.estimate.params.psi)
-    out, series = np.empty((rows.n, n)), fit.design.series
+    out, series = np.empty((rows.n, len(which))), fit.design.series
     gaussian = isinstance(fit.family, Gaussian)
     chain = _Series(fit, series) if series is not None and gaussian else None
-    for j in range(n):
+    for k, j in enumerate(which):
         own = family_phi(fit, rows, rows.phi(fit, _effects(fit, Lam, seed, j)))
         phi, _ = response_phi(fit, own)
         if chain is not None:
-            out[:, j] = chain.draw(phi, np.random.default_rng([int(seed), j, 1]))
+            out[:, k] = chain.draw(phi, np.random.default_rng([int(seed), j, 1]))
         else:
-            out[:, j] = draw(fit.family, phi, psi, fit.design.y, (int(seed), j))
+            out[:, k] = draw(fit.family, phi, psi, fit.design.y, (int(seed), j))
     return out
 
 

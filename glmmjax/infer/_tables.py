@@ -67,26 +67,34 @@ def pvalues(fit: "Fit") -> "pd.Series":
     return pd.Series(p, index=list(table.names), name="p_value")
 
 
+_INTERVALS = {"wald": ("cov", "cluster"), "bootstrap": ("n", "seed", "kind", "progress")}
+
+
 def conf_int(
-    fit: "Fit",
-    level: float = 0.95,
-    method: str = "wald",
-    cov: str = "model",
-    cluster: Any = None,
+    fit: "Fit", level: float = 0.95, method: str = "wald", **options: Any
 ) -> "pd.DataFrame":
-    """Wald intervals, estimate -+ z se. Raises DataError for a level outside (0, 1) and
+    """Wald intervals, estimate -+ z se, or those of the parametric bootstrap.
+
+    Raises DataError for a level outside (0, 1) or an option that the method does not have, and
     NotSupportedError for another method.
     """
     import pandas as pd
 
-    if method in ("profile", "bootstrap"):
+    if method not in _INTERVALS:
         raise NotSupportedError(
-            f"conf_int(method={method!r}) is not available in this version; use method='wald'"
+            f"conf_int has no method {method!r} in this version: use 'wald' or 'bootstrap'"
         )
-    if method != "wald":
-        raise NotSupportedError(f"conf_int knows no method {method!r}; use method='wald'")
+    if unknown := [name for name in options if name not in _INTERVALS[method]]:
+        raise DataError(f"conf_int(method={method!r}) has no option {unknown[0]!r}")
+    if method == "bootstrap":
+        quantile(level)
+        kind = options.pop("kind", "percentile")
+        ends = fit.bootstrap(**options).conf_int(level, kind)
+        return ends.loc[list(_numbers.coefficients(fit).names)]
     table = _numbers.coefficients(fit)
-    half = quantile(level) * _cluster.standard_errors(fit, cov, cluster)
+    half = quantile(level) * _cluster.standard_errors(
+        fit, options.get("cov", "model"), options.get("cluster")
+    )
     columns = {"lower": table.value - half, "upper": table.value + half}
     return pd.DataFrame(columns, index=list(table.names))
 

@@ -5,7 +5,9 @@ share z_i = (i + 1) / (L + 1) if they are uniform. The test statistic is the wor
 
     gamma = 2 min_i min( P(Bin(N, z_i) <= R_i), P(Bin(N, z_i) >= R_i) )          (their eq. 13)
 
-and its p-value the share of simulations under uniformity with a gamma as small.
+and its p-value the share of simulations under uniformity with a gamma as small. Simulations cannot
+tell shares below one in their number, which the smallest of many quantities' p-values needs; there
+the L points' tails together are a bound, P(gamma <= g) <= L g.
 """
 
 from functools import lru_cache
@@ -20,7 +22,8 @@ def uniform_pvalue(ranks: Int[np.ndarray, "n"], draws: int) -> float:
     """The p-value that n ranks in 0 .. draws are uniform and independent."""
     tails, known = _null(len(ranks), draws)
     found = _gamma(np.bincount(ranks, minlength=draws + 1)[None], tails)[0]
-    return float((1 + (known <= found * (1 + 1e-9)).sum()) / (1 + len(known)))
+    simulated = (1 + (known <= found * (1 + 1e-9)).sum()) / (1 + len(known))
+    return float(min(simulated, draws * found))
 
 
 @lru_cache(maxsize=8)

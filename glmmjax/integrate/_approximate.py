@@ -95,12 +95,19 @@ def surround(params: Params, data: Data, model: Model, at: Point) -> tuple[Aroun
 def by_unit(one: Callable[..., Any], args: tuple, units: int, evaluations: int) -> Any:
     """`one` of every unit: side by side, or in chunks whose densities fit `NODE_BUDGET`.
 
-    evaluations: row densities a unit needs.
+    evaluations: row densities a unit needs. Where the number of units allows it, a chunk takes
+    every k-th of them, so that each chunk of units on several devices is shared by all of them.
     """
     if units * evaluations <= NODE_BUDGET:
         return jax.vmap(one)(*args)
     chunk = max(1, NODE_BUDGET // evaluations)
-    return jax.lax.map(jax.checkpoint(lambda a: one(*a)), args, batch_size=chunk)
+    least = -(-units // chunk)
+    k = next((k for k in range(least, min(2 * least, units) + 1) if units % k == 0), 0)
+    if not k:
+        return jax.lax.map(jax.checkpoint(lambda a: one(*a)), args, batch_size=chunk)
+    dealt = jax.tree.map(lambda v: v.reshape(units // k, k, *v.shape[1:]).swapaxes(0, 1), args)
+    out = jax.lax.map(jax.checkpoint(lambda a: jax.vmap(one)(*a)), dealt)
+    return jax.tree.map(lambda v: v.swapaxes(0, 1).reshape(units, *v.shape[2:]), out)
 
 
 def rise_of(

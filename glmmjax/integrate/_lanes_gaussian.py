@@ -2,8 +2,8 @@
 
 The mathematics is that of `_gaussian.py`, for one grouping factor, with the lanes on the last axis.
 All that a response says is Z'Wy of each unit, X'Wy and y'Wy; formed once, and then an evaluation
-costs nothing that grows with the rows. With S = Z'WZ, C = Z'W[X y] of a unit, D = I + Lam'S Lam = LL'
-and B = L^-1 Lam'C,
+costs nothing that grows with the rows. With S = Z'WZ, C = Z'W[X y] of a unit,
+D = I + Lam'S Lam = LL' and B = L^-1 Lam'C,
 
     K = [X y]'W[X y] - sum_units B'B = R R',      R_X beta = c,      u = D^-1 Lam'C [-beta; 1],
 

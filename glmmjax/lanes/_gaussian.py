@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from ..estimators._coordinates import whiten
 from ..integrate import (
     Moments,
+    add,
     applies,
     coefficients,
     cross_products,
@@ -43,7 +44,7 @@ def _moments(model: Model, structure: Any):
             _bucket_moments(model, s, o, T, b0) for s, o in zip(shared.buckets, own, strict=True)
         ]
         ZZ, ZX, Zy, XX, Xy, yy = zip(*parts, strict=True)
-        return Moments(ZZ, ZX, Zy, sum(XX), sum(Xy), sum(yy))
+        return Moments(ZZ, ZX, Zy, add(XX), add(Xy), add(yy))
 
     return fast_jit(run)
 

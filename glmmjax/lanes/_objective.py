@@ -27,7 +27,7 @@ from ..integrate import AbstractIntegrator, Laplace, Point, applies, lanes_value
 from ..model import Bucket, Data, Model, Params, base_measure, dimension
 from ..numeric import fast_jit
 
-SIZES = (16, 64, 256)
+SIZES = (32, 256)
 STEPS = 2  # Newton steps of a warm-started mode in one evaluation
 SETTLED = 1e-10  # decrement of the last of them below which the mode is the mode
 REPEATS = 30  # evaluations of one point until then
@@ -80,10 +80,12 @@ def call(run: Any, key: Any, *arguments: Any) -> Any:
 
 def merge(shared: Bucket, own: Bucket) -> Bucket:
     """One lane's bucket."""
-    return Bucket(**{
-        f.name: getattr(shared if f.name not in OWN or getattr(own, f.name) is None else own, f.name)
-        for f in fields(Bucket)
-    })  # fmt: skip
+
+    def field(name: str) -> Any:
+        mine = getattr(own, name) if name in OWN else None
+        return getattr(shared, name) if mine is None else mine
+
+    return Bucket(**{f.name: field(f.name) for f in fields(Bucket)})
 
 
 def _lanes_last(shared: Bucket, own: Bucket, at: Any) -> Bucket:

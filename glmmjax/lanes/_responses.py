@@ -92,6 +92,15 @@ def _block(part: Any, n: int) -> Block:
     return Block(names, values)
 
 
+def one_column(responses: Any, k: int) -> np.ndarray:
+    """Response k of an array or a frame."""
+    if isinstance(responses, Mapping) or hasattr(responses, "columns"):
+        keys = list(responses if isinstance(responses, Mapping) else responses.columns)
+        return _numbers(responses[keys[k]], repr(str(keys[k])))
+    whole = np.asarray(responses)
+    return _numbers(whole if whole.ndim == 1 else whole[:, k], "")
+
+
 def _numbers(column: Any, name: str) -> np.ndarray:
     """A column as float64, NaN where missing."""
     if hasattr(column, "to_numpy") and str(getattr(column, "dtype", "")).lower().startswith(

@@ -4,14 +4,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from .._errors import DataError, NotSupportedError
 from ._chunk import Part
 from ._layout import Layout
+from ._run import Plan
 from ._verdict import FAILED, VERDICTS, advice
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class BatchFit:
     part: Part = field(repr=False)
     names: tuple[str, ...] | None = field(repr=False)
     single: Callable[[int], "Fit"] | None = field(default=None, repr=False)
-    again: Callable[..., Any] | None = field(default=None, repr=False)  # for tests
+    plan: Plan | None = field(default=None, repr=False)  # how to run it again
     seconds: float = 0.0
 
     def __len__(self) -> int:
@@ -89,14 +90,14 @@ class BatchFit:
         return self.part.nobs
 
     @property
-    def converged(self) -> Bool[np.ndarray, "K"]:
+    def converged(self) -> np.ndarray:
         """Was a maximum found?"""
-        return self.part.verdict != FAILED
+        return np.not_equal(self.part.verdict, FAILED)
 
     @property
-    def is_singular(self) -> Bool[np.ndarray, "K"]:
+    def is_singular(self) -> np.ndarray:
         """Is a variance zero, or a covariance matrix rank deficient?"""
-        return self.part.pinned.any(1)
+        return np.any(self.part.pinned, axis=1)
 
     @property
     def df_model(self) -> int:
@@ -163,6 +164,24 @@ class BatchFit:
     def __repr__(self) -> str:
         counts = ", ".join(f"{v} {n}" for v, n in self.counts().items() if n)
         return f"BatchFit of {len(self)} responses ({self.layout.formula}): {counts}"
+
+    def test(
+        self, coefficient: str, kind: str = "wald", adjust: str | None = "bh"
+    ) -> "pd.DataFrame":
+        """Is one coefficient zero? One row a response: `statistic`, `p_value`, `q_value`.
+
+        kind: "wald", (estimate / standard error)^2, from what is known already; "lrt", twice the
+        rise of the log-likelihood over fits without the column; "score", g' I^-1 g of the whole
+        model at those fits (not for exact Gaussian ones). All are chi-squared with one degree of
+        freedom. adjust: "bh", q-values of Benjamini and Hochberg (1995) over the responses that
+        have a p-value, or None. NaN where a fit failed.
+
+        Raises `DataError` for an unknown coefficient, kind or adjustment, and `NotSupportedError`
+        where fits cannot be repeated, or their likelihoods not be compared (REML).
+        """
+        from ._tests import test
+
+        return test(self, coefficient, kind, adjust)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write estimates and verdicts to one .npz file; `gj.load` reads it."""

@@ -18,7 +18,7 @@ from .._errors import GlmmjaxWarning
 from ..infer._fit import double_precision
 from ._chunk import Part, fit_chunk, join
 from ._problem import Problem
-from ._responses import Block, Read, Reader
+from ._responses import Block, Read, Reader, blocks
 
 CHUNK = 1024  # lanes
 FEW = 64  # below which a chunk is not cut for the sake of another thread
@@ -35,12 +35,12 @@ class Job:
 
 
 def jobs(
-    blocks: Iterator[Block], chunk: int, threads: int,
+    found: Iterator[Block], chunk: int, threads: int,
     weight: Callable[[slice], np.ndarray], offset: Callable[[slice], np.ndarray],
 ) -> Iterator[Job]:  # fmt: skip
     """The blocks cut into chunks."""
     first = 0
-    for block in blocks:
+    for block in found:
         L = len(block.values)
         size = min(chunk, max(FEW, -(-L // threads)))
         for at in range(0, L, size):
@@ -109,6 +109,31 @@ def run(
             for future in pending:
                 future.cancel()
     return sorted(found, key=lambda pair: pair[0].first)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A batch that can be run, and run again with another problem on the same rows.
+
+    weight, offset: of the kept rows, for a slice of the lanes.
+    """
+
+    problem: Problem
+    reader: Reader
+    responses: Any
+    n: int
+    chunk: int
+    threads: int
+    weight: Callable[[slice], np.ndarray]
+    offset: Callable[[slice], np.ndarray]
+
+    def run(
+        self, work: Callable[[Job], Part], done: Callable[[Job, Part], None] = lambda *_: None
+    ) -> list[tuple[Job, Part]]:
+        """`work` on every chunk, in order."""
+        found = blocks(self.responses, self.n)
+        cut = jobs(found, self.chunk, self.threads, self.weight, self.offset)
+        return run(work, cut, self.threads, done)
 
 
 def cores() -> int:

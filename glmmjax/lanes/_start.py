@@ -58,7 +58,7 @@ class Starts:
 
 def find_starts(design: Design, model: Model, family: AbstractFamily, lanes: Lanes) -> Starts:
     """The starts of all lanes (inside `double_precision`)."""
-    mu = np.stack([family.start_mean(y) for y in lanes.y])
+    mu = _start_means(family, lanes.y)
     z = np.asarray(family.link(jnp.asarray(mu)), float)
     weight = lanes.weight * lanes.y[..., 1] if lanes.y.ndim == 3 else lanes.weight
     if len(weight) > 1 and (weight == weight[:1]).all():
@@ -71,7 +71,7 @@ def find_starts(design: Design, model: Model, family: AbstractFamily, lanes: Lan
     if family.support != "real":
         spread = np.where(spread < 1e-8 * np.abs(z).max(1), 1.0, spread)
     typical = weight.mean(0)
-    scale = np.array([information(family, s) for s in spread])
+    scale = np.broadcast_to(information(family, spread), spread.shape)
     blocks = [whiten(mean.X, typical)[None] / np.sqrt(scale)[:, None, None]]
     betas = [beta]
     for p, predictor in enumerate(rest, start=1):
@@ -92,11 +92,18 @@ def find_starts(design: Design, model: Model, family: AbstractFamily, lanes: Lan
     return Starts(x, T, sd, np.broadcast_to(np.eye(x.shape[1]), T.shape), spread)
 
 
+def _start_means(family: AbstractFamily, y: np.ndarray) -> Float[np.ndarray, "L n"]:
+    """Starting means of all lanes; those of a binomial family read (n, 2) as one lane."""
+    if family.support != "binomial":
+        return family.start_mean(y)
+    return family.start_mean(y.reshape(-1, *y.shape[2:])).reshape(y.shape[:2])
+
+
 def _regress(X: np.ndarray, Z: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(coefficients, residuals) of weighted least squares of each row of Z on X."""
     root = np.sqrt(weight)
     if len(root) == 1:
-        b = np.linalg.lstsq(X * root[0][:, None], (Z * root).T, rcond=None)[0].T
+        b = (Z * root) @ np.linalg.pinv(X * root[0][:, None]).T
     else:
         b = np.stack([np.linalg.lstsq(X * r[:, None], z * r, rcond=None)[0]
                       for r, z in zip(root, Z, strict=True)])  # fmt: skip

@@ -30,6 +30,10 @@ from ._newton import newton as newton
 from ._pareto import THRESHOLD as THRESHOLD
 from ._pareto import pareto_k as pareto_k
 from ._pareto import tail_length as tail_length
+from ._place import host as host
+from ._place import mesh_of as mesh_of
+from ._place import placement as placement
+from ._place import put as put
 from ._rules import gauss_hermite as gauss_hermite
 from ._sampling import PROPOSALS as PROPOSALS
 from ._sampling import random_rule as random_rule

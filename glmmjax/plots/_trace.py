@@ -1,4 +1,6 @@
-"""The way of a Monte Carlo method to its estimates, or of a sampler through the posterior."""
+"""The way of a Monte Carlo method to its estimates, or of a sampler through the posterior; of an
+approximation to it.
+"""
 
 from typing import Any
 
@@ -19,13 +21,13 @@ def trace(fit: Any, *, columns: int = 4) -> np.ndarray:
     ends the burn-in of SAEM.
 
     Of a fit by `bayes`: the draws after warm-up, a line a chain, one panel for each row of
-    `fit.table`.
+    `fit.table`. An approximation has no chains: the numbers of its own `trace` are drawn.
 
     Returns the Axes, one a panel. Raises NotSupportedError for a fit by a method without iterates
     of its own, and ImportError without matplotlib.
     """
     if isinstance(fit, PosteriorFit):
-        return _chains(fit, columns)
+        return _search(fit, columns) if fit.is_approximate else _chains(fit, columns)
     table = getattr(fit, "trace", None)
     if table is None:
         method = getattr(fit, "method", type(fit).__name__)
@@ -56,4 +58,17 @@ def _chains(fit: PosteriorFit, columns: int) -> np.ndarray:
             ax.plot(np.arange(1, len(chain) + 1), chain, linewidth=0.5, alpha=0.7)
         ax.set_title(name, fontsize="small")
     figure.supxlabel("draw")
+    return np.array(axes, object)
+
+
+def _search(fit: PosteriorFit, columns: int) -> np.ndarray:
+    """How an approximation was found, a line a path where there are several."""
+    table: Any = fit.trace
+    paths = table.pop("path") if "path" in table else np.zeros(len(table))
+    figure, axes = panels(len(table.columns), columns, sharex=True)
+    for name, ax in zip(table.columns, axes, strict=True):
+        for _, own in table[name].groupby(np.asarray(paths)):
+            ax.plot(np.arange(1, len(own) + 1), own, linewidth=1)
+        ax.set_title(name, fontsize="small")
+    figure.supxlabel("step")
     return np.array(axes, object)

@@ -8,6 +8,7 @@ make. The density of beta itself has no closed form, and is nowhere needed.
 """
 
 import abc
+from numbers import Real
 from typing import ClassVar
 
 import jax
@@ -115,7 +116,7 @@ class R2D2(AbstractShrinkage):
     scale: Number = 1.0
 
     def __check_init__(self):
-        if isinstance(self.mean, float | int) and not self.mean < 1:
+        if isinstance(self.mean, Real) and not self.mean < 1:
             raise DataError(f"mean of R2D2 is a number below 1, not {self.mean!r}")
 
     def latent(self, D: int) -> list[AbstractPrior]:

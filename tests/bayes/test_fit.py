@@ -1,10 +1,12 @@
 """What a `PosteriorFit` answers, on short runs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from helpers.posteriors import CBPP, PRIORS, built, oracle, short
 from scipy import special, stats
 
@@ -279,6 +281,18 @@ CALM = {"divergences": 0, "saturated": 0, "rhat": 1.001, "bulk": 900.0, "tail": 
 def test_the_verdict(fit, change, verdict, advice):
     found = _verdict(fit, **{**CALM, **change})
     assert found[0] == verdict and advice in found[1]
+
+
+def test_a_lone_chain_is_compared_with_itself(fit):
+    """R-hat of its halves, which sees a chain that drifts."""
+    alone = replace(fit, tree=fit.tree.isel(chain=[0]))
+    assert alone.table["rhat"].between(0.99, 1.1).all() and "1 chain of 150" in str(alone.summary())
+    drifting = fit.tree.isel(chain=[0])
+    q = drifting["unconstrained"]["q"]
+    drifting["unconstrained"]["q"] = q + xr.DataArray(np.linspace(0, 5, 150), dims="draw")
+    found = replace(fit, tree=drifting).diagnostics
+    assert found.verdict == "failed" and found.rhat > 1.5
+    assert found.advice.startswith("the halves of the chain did not")
 
 
 def test_a_run_that_is_too_short_warns(cbpp):

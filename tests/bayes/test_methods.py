@@ -1,5 +1,7 @@
 """Other ways than NUTS of exploring a posterior: short runs, settings, and what they say."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -156,9 +158,20 @@ def test_a_search_that_was_cut_says_so(cbpp):
      (np.inf, "failed", "marginal=True"), (np.nan, "failed", "too far")],
 )  # fmt: skip
 def test_the_verdict_of_the_ratios(k, verdict, advice):
-    found = _verdict_of_ratios(k)
+    found = _verdict_of_ratios(k, 0.7)
     assert found[0] == verdict
     assert advice.replace("\\", "") in found[1]
+
+
+def test_few_draws_need_lighter_tails(fits):
+    """As loo() says of rows, k up to 1 - 1 / log10(100) = 0.5, and 0.7 of many."""
+    for draws, verdict in ((100, "suspect"), (4000, "ok")):
+        tree = fits("svi").tree.isel(draw=slice(draws))
+        ratios = -0.6 * np.log((np.arange(draws) + 0.5) / draws)  # those of a Pareto tail
+        tree["sample_stats"]["log_weight"] = 0 * tree["sample_stats"]["lp"] + ratios
+        found = replace(fits("svi"), tree=tree).diagnostics
+        assert found.verdict == verdict and 0.5 < found.pareto_k < 0.7
+        assert ("raise draws=" in found.advice) == (draws == 100)
 
 
 # ---- settings ----------------------------------------------------------------------------------
@@ -203,6 +216,13 @@ def test_matrices_that_would_be_too_large(monkeypatch):
             method.check(Target(m.space), m.inputs)
         method.check(Target(m.space, gj.Laplace()), m.inputs)  # 5 numbers
     gj.SVI("low_rank").check(Target(m.space), m.inputs)
+
+
+def test_a_refusal_comes_before_the_search_for_the_mode(cbpp, monkeypatch):
+    monkeypatch.setattr("glmmjax.estimators._svi.LARGEST", 15)
+    monkeypatch.setattr("glmmjax.infer._bayes.find_posterior_mode", pytest.fail)
+    with pytest.raises(NotSupportedError, match="20 numbers is too large"):
+        gj.bayes(CBPP, cbpp, "binomial", priors=PRIORS, method="svi")
 
 
 # ---- parts -------------------------------------------------------------------------------------

@@ -6,6 +6,10 @@ from helpers.posteriors import CBPP, build, built
 
 import glmmjax as gj
 from glmmjax import DataError
+from glmmjax.bayesian import _curved
+from glmmjax.design._buckets import pack
+from glmmjax.estimators import Space
+from glmmjax.infer._prior_names import lone_dispersion, name_priors
 
 pr = gj.priors
 SLEEP = "Reaction ~ Days + (1 + Days | Subject)"
@@ -109,3 +113,19 @@ def test_a_flat_prior_on_the_sd_of_two_levels_has_no_posterior():
 def test_a_flat_prior_on_correlations_is_lkj_1():
     m = build(SLEEP, gj.datasets.load("sleepstudy"), "gaussian", {"cor": pr.Flat()})
     assert repr(prior_of(m, "cor:Subject")) == "LKJ(1)"
+
+
+def test_defaults_of_a_curve_leave_logarithms_near_0_free():
+    """Another unit of time puts log ka at 0; its prior, and that of its effects, are no spike."""
+    frame, family = gj.datasets.load("Theoph"), gj.families.get("gaussian")
+    design = _curved(
+        "conc ~ SSfol(Dose, Time, lKe, lKa, lCl)", frame, family, "lKa ~ 1 | Subject", None, None,
+        None, {},
+    )  # fmt: skip
+    model, *_ = pack(design, family)
+    space = Space(model, lone_dispersion(model, design, None))
+    named = name_priors(design, family, space, np.array([-2.5, 1e-5, -3.2, 0.0]), None)
+    found = dict(zip(named.names, map(repr, named.priors), strict=True))
+    assert found["lKe"] == "StudentT(3, -2.5, 2.5)"
+    assert found["lKa"] == "StudentT(3, 1e-05, 1)"
+    assert found["sd:Subject:lKa"] == "HalfStudentT(3, 1)"

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from helpers.posteriors import CBPP, PRIORS
 
 import glmmjax as gj
 from glmmjax import DataError, NotSupportedError
@@ -21,6 +22,15 @@ def test_a_trace_has_a_line_a_chain(slopes):
     lines = axes[1].get_lines()
     days = slopes.posterior["b"].sel(coef="Days").values
     np.testing.assert_array_equal([line.get_ydata() for line in lines], days)
+
+
+def test_a_trace_of_an_approximation_is_that_of_its_search(cbpp):
+    fit = gj.bayes(CBPP, cbpp, "binomial", priors=PRIORS, method=gj.Pathfinder(paths=2), draws=2000)
+    log_prob, elbo = gj.plot.trace(fit)
+    assert (log_prob.get_title(), elbo.get_title()) == ("log_prob", "elbo")
+    first = fit.trace[fit.trace["path"] == 0]
+    assert len(elbo.get_lines()) == 2
+    np.testing.assert_array_equal(elbo.get_lines()[0].get_ydata(), first["elbo"])
 
 
 def segments(ax):

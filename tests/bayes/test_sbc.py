@@ -10,7 +10,7 @@ import glmmjax as gj
 from glmmjax import DataError, NotSupportedError
 from glmmjax.estimators import NUTS, Length
 from glmmjax.infer._bayes import BayesSettings
-from glmmjax.infer._sbc import LOGLIK, calibrate
+from glmmjax.infer._sbc import LOGLIK, _ranked, calibrate
 from glmmjax.infer._uniform import uniform_pvalue
 
 pr = gj.priors
@@ -53,6 +53,28 @@ def test_the_smallest_of_the_pvalues_counts(rng):
     assert found.pvalue == 2 * found.pvalues["b"] < 0.01 < found.pvalues["a"]
     assert not found.uniform() and found.uniform(0.0)
     assert "not uniform" in str(found) and str(found).endswith("a note")
+
+
+def test_one_of_many_quantities_is_found(rng):
+    """p-values beyond what simulations can tell: those of 200 quantities are multiplied by 200."""
+    import pandas as pd
+
+    ranks = pd.DataFrame(rng.integers(0, 100, (150, 200)))
+    found = gj.infer._sbc.Calibration(ranks, ranks, 99, np.zeros(150))
+    assert found.uniform()
+    spoilt = ranks.assign(stuck=0).rename(columns=str)
+    assert gj.infer._sbc.Calibration(spoilt, spoilt, 99, np.zeros(150)).pvalue < 1e-9
+
+
+def test_ties_are_broken_at_random(rng):
+    """Such as the one share phi of an R2D2 prior on a single coefficient, which is always 1."""
+    true, drawn = np.ones((200, 2)), np.ones((200, 19, 2))
+    true[:, 1], drawn[..., 1] = rng.normal(size=200), rng.normal(size=(200, 19))
+    found = _ranked(["phi", "tau"], true, drawn, np.arange(200) < 20, 0, rng)
+    assert found.pvalues.min() > 0.01 and set(found.ranks["phi"]) == set(range(20))
+    assert found.ess.notna().all(axis=None)
+    (note,) = found.notes
+    assert note.startswith("10 % of") and "gj.NUTS(target_accept" in note
 
 
 # ---- what is refused, before anything is compiled -------------------------------------------

@@ -134,8 +134,9 @@ def test_no_mode_of_a_penalised_likelihood_and_no_shrunken_sd():
         gj.bayes(formula, frame, priors={"sd": HORSESHOE})
     with pytest.raises(DataError, match="slab_df of Horseshoe is a positive"):
         pr.Horseshoe(slab_df=-1)
-    with pytest.raises(DataError, match="mean of R2D2 is a number below 1"):
-        pr.R2D2(1.5)
+    for mean in (1.5, np.float32(1.0)):
+        with pytest.raises(DataError, match="mean of R2D2 is a number below 1"):
+            pr.R2D2(mean)
 
 
 # ---- posteriors ------------------------------------------------------------------------------
@@ -145,13 +146,12 @@ def test_no_mode_of_a_penalised_likelihood_and_no_shrunken_sd():
 @pytest.mark.filterwarnings("ignore::glmmjax.ConvergenceWarning")
 def test_zeros_are_shrunk_and_signals_are_not(tmp_path):
     formula, frame = sparse()
-    how = {"chains": 2, "draws": 500, "warmup": 500}
-    careful = {**how, "method": gj.NUTS(target_accept=0.95)}
+    how = {"chains": 2, "draws": 500, "warmup": 500, "method": gj.NUTS(target_accept=0.95)}
     scale = 5 / 20 / np.sqrt(80)
     found = {
         "normal": gj.bayes(formula, frame, priors={"b": pr.Normal(0, 2.5)}, **how),
-        "horseshoe": gj.bayes(formula, frame, priors={"b": pr.Horseshoe(scale)}, **careful),
-        "r2d2": gj.bayes(formula, frame, priors={"b": pr.R2D2(0.8, 5.0, 0.2)}, **careful),
+        "horseshoe": gj.bayes(formula, frame, priors={"b": pr.Horseshoe(scale)}, **how),
+        "r2d2": gj.bayes(formula, frame, priors={"b": pr.R2D2(0.8, 5.0, 0.2)}, **how),
     }
     null = {k: np.sqrt((fit.params.to_numpy()[6:] ** 2).mean()) for k, fit in found.items()}
     signal = {k: np.abs(fit.params.to_numpy()[1:6]) for k, fit in found.items()}

@@ -84,7 +84,8 @@ def test_an_own_family_has_a_row_at_once():
 
 def test_an_own_family_is_the_negative_binomial_of_size_one():
     nb = families.NegativeBinomial2()
-    expected = nb.row(Y, (ETA, jnp.zeros(3)), PSI)
+    l, g, w = nb.row(Y, (ETA, jnp.zeros(3)), PSI)
+    expected = (l + nb.base_measure(Y, (ETA, jnp.zeros(3))), g, w)
     np.testing.assert_allclose(Geometric().row(Y, (ETA,), PSI), expected, rtol=1e-10, atol=1e-13)
 
 

@@ -1,0 +1,184 @@
+"""Power by simulation, and what significant estimates are worth.
+
+Responses are drawn from a fitted model in which some coefficients are given other values; each is
+fitted, and a coefficient is rejected where its Wald test has p < alpha. With m rejections in n,
+power is m / n, with Wilson's (1927) interval for the Monte Carlo error. Among the rejections
+(Gelman & Carlin 2014, Perspectives on Psychological Science 9),
+
+    type S error   the share with the wrong sign
+    type M error   the mean of |estimate| / |true value|, the exaggeration
+
+A response to which the model cannot be fitted rejects nothing: it counts in n.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from .._errors import DataError
+from . import _numbers
+from ._bootstrap import whole_number
+from ._fit import whole_seed
+from ._replicates import Progress, Replicates, refit_all
+from ._simulate import draws
+from ._study import drawable, repeated
+from ._tables import quantile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ._fit import Fit
+
+
+def power(
+    fit: "Fit",
+    effects: Mapping[str, float],
+    *,
+    n: int = 1000,
+    alpha: float = 0.05,
+    copies: int = 1,
+    seed: int = 0,
+    progress: Progress = None,
+) -> "Power":
+    """Power of Wald tests, by simulation from a fit with coefficients set to given values.
+
+    Parameters
+    ----------
+    fit : a pilot study, or any fit with the design in question. Variances, the dispersion and
+        coefficients that `effects` does not name are its estimates.
+    effects : values by the names of `fit.params`, ``{"x": 0.3}``; a value of 0 measures the
+        error of the first kind.
+    n : simulated studies.
+    alpha : level of the tests.
+    copies : the design so many times over, with new levels of every grouping factor.
+    seed : the same seed, the same numbers.
+    progress : called with (studies done, failed).
+
+    Returns
+    -------
+    Power : prints as a table; `table` has a row for each effect.
+
+    Raises
+    ------
+    DataError : for a name that is no coefficient, a value that is not a finite number, or bad
+        `n`, `alpha`, `copies`, `seed`.
+    NotSupportedError : where the fit has no distribution to draw from.
+    """
+    from ._fit import Fit
+
+    if not isinstance(fit, Fit):
+        raise DataError("power needs a fit, such as gj.glmm(...) of a pilot study, as its first "
+                        f"argument, not {type(fit).__name__}")  # fmt: skip
+    n, seed = whole_number(n, "power: n"), whole_seed(seed)
+    copies = whole_number(copies, "power: copies")
+    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not 0 < alpha < 1:
+        raise DataError(f"alpha must be a number between 0 and 1, such as 0.05, not {alpha!r}")
+    at = _places(fit, effects)
+    study = repeated(drawable(fit), copies)
+    beta, theta = np.array(fit.estimate.params.beta), fit.estimate.params.theta
+    beta[list(at.values())] = list(effects.values())
+    truth = replace(study.estimate.params, beta=beta, theta=theta)
+    study = replace(study, estimate=replace(study.estimate, params=truth))
+    found = refit_all(study, lambda which: draws(study, which, seed), n, progress)
+    return Power(found, dict(effects), float(alpha), seed)
+
+
+def _places(fit: "Fit", effects: Any) -> dict[str, int]:
+    """Where the named coefficients stand among all of them."""
+    from ._engine import coefficient_names
+
+    if not isinstance(effects, Mapping) or not effects:
+        raise DataError("effects= is a dict of values by coefficient, such as {'x': 0.3}")
+    names, keep = coefficient_names(fit.design), np.flatnonzero(_numbers.shown(fit))
+    known = {names[i]: int(i) for i in keep}
+    for name, value in effects.items():
+        if name not in known:
+            raise DataError(f"effects= names {name!r}; known are {', '.join(map(repr, known))}")
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise DataError(f"effects[{name!r}] must be one finite number, not {value!r}")
+    return {name: known[name] for name in effects}
+
+
+def wilson(count: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share, from (p - count/n)^2 = z^2 p (1 - p) / n."""
+    z, share = quantile(level), count / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True, eq=False)
+class Power:
+    """Simulated studies and what their tests found; made by `power`.
+
+    `params` and `bse` have one row a study, NaN where the model could not be fitted; `rejected`
+    is (n, effects).
+    """
+
+    replicates: Replicates = field(repr=False)
+    effects: dict[str, float]
+    alpha: float
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.replicates)
+
+    @cached_property
+    def params(self) -> "pd.DataFrame":
+        """Coefficients of every study."""
+        return self.replicates.params()
+
+    @cached_property
+    def bse(self) -> "pd.DataFrame":
+        """Their standard errors."""
+        return self.replicates.bse()
+
+    @property
+    def failed(self) -> int:
+        """Studies without a maximum; they count as not rejecting."""
+        return int(self.replicates.failed.sum())
+
+    def counts(self) -> dict[str, int]:
+        """How many studies got each verdict: ok, singular, suspect, failed."""
+        return self.replicates.counts()
+
+    @property
+    def rejected(self) -> Bool[np.ndarray, "n effects"]:
+        """Is |estimate / standard error| beyond the normal quantile of alpha?"""
+        names = list(self.effects)
+        return np.abs((self.params[names] / self.bse[names]).to_numpy()) > quantile(1 - self.alpha)
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """A row an effect: value, power, its Monte Carlo interval, type S and type M errors.
+
+        The last two are NaN without rejections, or where the value is 0.
+        """
+        import pandas as pd
+
+        rows = []
+        for k, (name, value) in enumerate(self.effects.items()):
+            hit = self.rejected[:, k]
+            low, high = wilson(int(hit.sum()), len(self))
+            s, m = _errors(self.params[name].to_numpy()[hit], value)
+            rows.append([value, hit.mean(), low, high, s, m])
+        columns = ["value", "power", "lower", "upper", "type_s", "type_m"]
+        return pd.DataFrame(rows, pd.Index(list(self.effects), name="effect"), columns)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{v} {n:,}" for v, n in self.counts().items() if n)
+        head = f"Power at level {self.alpha:g}, {len(self):,} simulated studies: {counts}"
+        return f"{head}\n\n{self.table.to_string(float_format=lambda v: f'{v:.4g}')}"
+
+
+def _errors(found: Float[np.ndarray, "m"], value: float) -> tuple[float, float]:
+    """(type S, type M) of the estimates that were significant."""
+    if not len(found) or value == 0:
+        return math.nan, math.nan
+    return float((found * value < 0).mean()), float(np.mean(np.abs(found)) / abs(value))

@@ -1,0 +1,84 @@
+"""Studies that draws can be made of: frequency weights as rows, and a study several times over.
+
+A row of frequency weight w says that w responses with these covariates were observed. The
+likelihood is that of w equal rows, but new responses would differ from one another. So before
+anything is drawn, the row is written w times; the maximum stays where it was.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from .._errors import NotSupportedError
+from ..design import Design
+from ..design._buckets import pack
+
+if TYPE_CHECKING:
+    from ._fit import Fit
+
+
+def drawable(fit: "Fit") -> "Fit":
+    """The fit with a row for each response that its weights stand for.
+
+    Raises `NotSupportedError` where the fit has no distribution to draw from: frequency weights
+    that are not whole, quasi-likelihoods, and residual scales or series beside a distribution.
+    """
+    note = fit.loglik_note
+    if note:
+        raise NotSupportedError(f"responses need a distribution, and this fit has none: {note}")
+    weight = fit.design.weight
+    if fit.design.weights_kind != "frequency" or (weight <= 1).all() & (weight % 1 == 0).all():
+        return fit
+    if (weight % 1 != 0).any():
+        row = fit.design.rows[weight % 1 != 0][0]
+        raise NotSupportedError(
+            f"the weight in row {row} is not whole, so that no number of responses can be drawn "
+            "for it: frequency weights are counts; for relative variances of a Gaussian response "
+            "use weights_kind='precision'"
+        )
+    # A row of weight 0 stays, so that no level is lost.
+    rows = np.repeat(np.arange(len(weight)), np.maximum(weight, 1).astype(int))
+    return _again(fit, replace(_take(fit.design, rows), weight=np.minimum(weight, 1)[rows]))
+
+
+def repeated(fit: "Fit", times: int) -> "Fit":
+    """The fit with its study `times` over: every copy has levels of its own in every factor."""
+    if times == 1:
+        return fit
+    n, copy = fit.nobs, np.repeat(np.arange(times), fit.nobs)
+    design = _take(fit.design, np.tile(np.arange(n), times))
+    terms = tuple(
+        replace(
+            t,
+            codes=(t.codes + copy * len(t.levels)).astype(t.codes.dtype),
+            levels=tuple(f"{name} ({k + 1})" for k in range(times) for name in t.levels),
+        )
+        for t in design.terms
+    )
+    return _again(fit, replace(design, terms=terms))
+
+
+def _take(design: Design, rows: Int[np.ndarray, "m"]) -> Design:
+    """These rows of a design, in this order."""
+    predictors = (replace(p, X=p.X[rows], offset=p.offset[rows]) for p in design.predictors)
+    terms = (replace(t, codes=t.codes[rows], Z=t.Z[rows]) for t in design.terms)
+    return replace(
+        design, y=design.y[rows], predictors=tuple(predictors), terms=tuple(terms),
+        weight=design.weight[rows], rows=design.rows[rows],
+        covariates=tuple(c[rows] for c in design.covariates),
+    )  # fmt: skip
+
+
+def _again(fit: "Fit", design: Design) -> "Fit":
+    """The same model and method on another design."""
+    from ._engine import device_data
+    from ._fit import double_precision
+
+    model, data, slots = pack(design, fit.family)
+    with double_precision():
+        data = device_data(data)
+        settings = fit.settings
+        estimate = settings.estimator.fit(model, data, fit.estimate.params, settings.key)
+    return replace(fit, design=design, model=model, slots=slots, data=data, estimate=estimate)

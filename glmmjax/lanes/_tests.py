@@ -1,0 +1,134 @@
+"""Tests of one coefficient in every response of a batch.
+
+With theta^ the whole model's estimates and theta~ those under beta_j = 0,
+
+    Wald    (beta_j^ / se_j)^2,
+    LRT     2 (l(theta^) - l(theta~)),
+    score   g' I^-1 g at theta~, g and I of the whole model (Rao 1948), I the observed information.
+
+The last two fit the batch again without the column. What is pinned at a boundary under the
+hypothesis counts as known in the score test.
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from .._errors import DataError, NotSupportedError
+from ..design import Design
+from ..design._make import keep_columns
+from ..infer._fit import double_precision
+from ._chunk import Part, fit_chunk, join, padded
+from ._objective import LikelihoodLanes
+from ._problem import Problem, lane_data
+from ._run import Job, fit_job
+from ._search import LaneSearch
+from ._start import Lanes, find_starts
+from ._verdict import FAILED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ._result import BatchFit
+
+KINDS = ("wald", "lrt", "score")
+
+
+def test(batch: "BatchFit", coefficient: str, kind: str, adjust: str | None) -> "pd.DataFrame":
+    """See `BatchFit.test`."""
+    import pandas as pd
+    from scipy.stats import chi2, false_discovery_control
+
+    layout = batch.layout
+    names = [layout.names[i] for i in layout.shown]
+    if coefficient not in names:
+        raise DataError(f"no coefficient {coefficient!r}; there are {', '.join(names)}")
+    if kind not in KINDS:
+        raise DataError(f"kind is one of {', '.join(KINDS)}, not {kind!r}")
+    if adjust not in ("bh", None):
+        raise DataError(f"adjust is 'bh' or None, not {adjust!r}")
+    at = layout.shown[names.index(coefficient)]
+    statistic = _statistic(batch, at, kind)
+    p = chi2.sf(statistic, 1)
+    table = {"statistic": statistic, "p_value": p}
+    if adjust:
+        q, known = np.full(len(p), np.nan), np.isfinite(p)
+        q[known] = false_discovery_control(p[known])
+        table["q_value"] = q
+    return pd.DataFrame(table, index=batch.index)
+
+
+def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
+    if kind == "wald":
+        return (batch.part.x[:, at] / batch.part.se[:, at]) ** 2
+    plan = batch.plan
+    if plan is None:
+        raise NotSupportedError(
+            f"kind={kind!r} fits the responses again, and this batch does not hold them (they came "
+            "from an iterator, or it was read from a file): use kind='wald'"
+        )
+    if plan.problem.reml:
+        raise NotSupportedError(
+            f"kind={kind!r} compares likelihoods, and restricted ones of different coefficients do "
+            "not compare: fit with reml=False"
+        )
+    less = _without(plan.problem, at)
+    if kind == "lrt":
+        found = plan.run(partial(fit_job, less, plan.reader))
+        rise = batch.loglik - join([part for _, part in found]).loglik
+        return np.maximum(2 * rise, 0.0)
+    if plan.problem.linear:
+        raise NotSupportedError("kind='score' is not for exact Gaussian fits: use kind='lrt'")
+    found = plan.run(partial(_score_job, plan.problem, less, plan.reader, at))
+    return join([part for _, part in found]).loglik
+
+
+def _without(problem: Problem, at: int) -> Problem:
+    """The problem without one column."""
+    design, start = problem.design, 0
+    predictors = []
+    for p in design.predictors:
+        keep = [k for k in range(len(p.names)) if start + k != at]
+        start += len(p.names)
+        predictors.append(keep_columns(p, keep))
+    return _repack(problem, replace(design, predictors=tuple(predictors)))
+
+
+def _repack(problem: Problem, design: Design) -> Problem:
+    from ..design._buckets import pack
+
+    model, data, slots = pack(design, problem.family)
+    with double_precision():
+        data = jax.tree.map(jnp.asarray, data)
+    return replace(problem, design=design, model=model, data=data, slots=slots)
+
+
+def _score_job(whole: Problem, less: Problem, reader: Any, at: int, job: Job) -> Part:
+    """The fits without the column; in the place of their log-likelihoods stand the statistics."""
+    with double_precision():
+        read = reader.read(job.block.values)
+        part = fit_chunk(less, read, job.weight, job.offset)
+        good = np.flatnonzero(part.verdict != FAILED)
+        value = np.full(part.size, np.nan)
+        if good.size:
+            weight = job.weight if read.on.all() else job.weight * read.on
+            lanes = Lanes(read.y, weight, job.offset).take(good)
+            x = np.insert(part.x[good], at, 0.0, axis=1)
+            pinned = np.insert(part.pinned[good], at, False, axis=1)
+            value[good] = _scores(whole, lanes, x, pinned)
+    return replace(part, loglik=value)
+
+
+def _scores(problem: Problem, lanes: Lanes, x: np.ndarray, pinned: np.ndarray) -> np.ndarray:
+    m, model = len(lanes), problem.model
+    fill = np.minimum(np.arange(padded(m)), m - 1)
+    lanes = lanes.take(fill)
+    starts = find_starts(problem.design, model, problem.family, lanes)
+    objective = LikelihoodLanes(model, lane_data(problem, lanes), problem.estimator.integrator)
+    search = LaneSearch(objective, replace(starts, x=x[fill]), model, model.theta_slice)
+    return search.score(np.arange(m), pinned)

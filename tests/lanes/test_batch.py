@@ -1,0 +1,211 @@
+"""Lanes of a batch against single fits of the same responses."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import glmmjax as gj
+
+from .conftest import assert_same, predictor
+
+
+def singles(batch, K):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gj.GlmmjaxWarning)
+        return [batch[k] for k in range(K)]
+
+
+def test_poisson_lanes_are_single_fits(poisson_batch):
+    assert len(poisson_batch) == 6
+    assert_same(poisson_batch, singles(poisson_batch, 6))
+
+
+def test_names_of_tables_are_those_of_a_fit(poisson_batch):
+    fit = poisson_batch[0]
+    assert list(poisson_batch.params) == list(fit.params.index)
+    assert list(poisson_batch.varcorr) == [
+        "sd:group:Intercept", "sd:group:x", "cor:group:Intercept:x",
+    ]  # fmt: skip
+
+
+def test_singular_lanes_are_single_fits(frame):
+    """Without any variance of slopes most lanes are singular."""
+    rng = np.random.default_rng(8)
+    y = rng.poisson(np.exp(predictor(frame, 6, sd=(0.4, 0.0), seed=3))).astype(float)
+    batch = gj.batch("y ~ x + trt + (1 + x | group)", frame, "poisson", responses=y)
+    assert batch.is_singular.any()
+    assert_same(batch, singles(batch, 6))
+
+
+@pytest.mark.parametrize("reml", [False, True])
+def test_gaussian_lanes_are_single_fits(frame, reml):
+    rng = np.random.default_rng(9)
+    y = predictor(frame, 4) + rng.normal(size=(len(frame), 4))
+    y[3, 1] = np.nan
+    y[:6, 2] = np.nan  # a whole group
+    batch = gj.batch("y ~ x + trt + (x | group)", frame, "gaussian", responses=y, reml=reml)
+    assert_same(batch, singles(batch, 4))
+    np.testing.assert_array_equal(batch.nobs, [72, 71, 66, 72])
+
+
+def test_missing_values_mask_rows_of_their_lane_alone(frame, counts, poisson_batch):
+    y = counts.copy()
+    y[[0, 5, 30], 2] = np.nan
+    batch = gj.batch("y ~ x + trt + (1 + x | group)", frame, "poisson", responses=y)
+    assert_same(batch, singles(batch, 3))
+    np.testing.assert_allclose(batch.params.iloc[0], poisson_batch.params.iloc[0], atol=1e-8)
+
+
+def test_counts_of_successes(frame):
+    rng = np.random.default_rng(10)
+    n = rng.integers(3, 8, len(frame)).astype(float)
+    p = 1 / (1 + np.exp(-predictor(frame, 3)))
+    y = pd.DataFrame(rng.binomial(n[:, None].astype(int), p), columns=["a", "b", "c"])
+    data = frame.assign(n=n)
+    batch = gj.batch("cbind(s, n - s) ~ x + (1 | group)", data, responses=y)
+    assert list(batch.params.index) == ["a", "b", "c"]
+    assert_same(batch, singles(batch, 3))
+    np.testing.assert_allclose(batch["b"].params, batch.params.loc["b"], atol=1e-6)
+
+
+def test_weights_and_offsets_of_each_response(frame, counts):
+    rng = np.random.default_rng(11)
+    weights = rng.integers(1, 4, counts[:, :2].shape).astype(float)
+    offset = 0.3 * rng.normal(size=weights.shape)
+    batch = gj.batch(
+        "y ~ x + (1 | group)", frame, "poisson", responses=counts[:, :2], weights=weights,
+        offset=offset,
+    )  # fmt: skip
+    assert_same(batch, singles(batch, 2))
+
+
+def test_crossed_factors_and_quadrature_go_through_the_general_evaluator(frame, counts):
+    data = frame.assign(item=[f"i{k % 6}" for k in range(len(frame))])
+    crossed = gj.batch("y ~ x + (1 | group) + (1 | item)", data, "poisson", responses=counts[:, :2])
+    assert_same(crossed, singles(crossed, 2))
+    agq = gj.batch(
+        "y ~ x + (1 | group)", frame, "poisson", responses=counts[:, :2], method="agq", nodes=5
+    )
+    assert_same(agq, singles(agq, 2))
+
+
+def test_crossed_linear_mixed_models(frame):
+    data = frame.assign(item=[f"i{k % 6}" for k in range(len(frame))])
+    y = predictor(frame, 2) + np.random.default_rng(12).normal(size=(len(frame), 2))
+    batch = gj.batch("y ~ x + (1 | group) + (1 | item)", data, "gaussian", responses=y, reml=True)
+    assert_same(batch, singles(batch, 2))
+
+
+def test_a_lane_that_fails_harms_no_other(frame, counts, poisson_batch):
+    y = counts.copy()
+    y[:, 1] = 0.0
+    y[4, 3] = -1.0
+    y[:, 4] = np.nan
+    batch = gj.batch("y ~ x + trt + (1 + x | group)", frame, "poisson", responses=y)
+    np.testing.assert_array_equal(batch.verdict[[1, 3, 4]], ["failed"] * 3)
+    assert "constant" in batch.advice[1] and "row 4" in batch.advice[3]
+    assert batch.advice[4] == "every value is missing"
+    for table in (batch.params, batch.bse, batch.varcorr):
+        assert table.iloc[[1, 3, 4]].isna().all(axis=None)
+    assert np.isnan(batch.loglik[[1, 3, 4]]).all()
+    fine = [0, 2, 5]
+    np.testing.assert_allclose(batch.params.iloc[fine], poisson_batch.params.iloc[fine], atol=1e-12)
+
+
+def test_separated_lanes_say_so(frame):
+    rng = np.random.default_rng(13)
+    y = (rng.random((len(frame), 3)) < 0.5).astype(float)
+    y[:, 1] = frame["trt"]
+    batch = gj.batch("y ~ x + trt + (1 | group)", frame, responses=y)
+    assert batch.verdict[1] in ("suspect", "failed")
+    assert "Separation" in batch.advice[1] and "trt" in batch.advice[1]
+    assert set(batch.verdict[[0, 2]]) <= {"ok", "singular"}
+
+
+def test_blocks_from_an_iterator_are_the_same_batch(frame, counts, poisson_batch):
+    parts = (counts[:, k : k + 2] for k in (0, 2, 4))
+    batch = gj.batch("y ~ x + trt + (1 + x | group)", frame, "poisson", responses=parts, threads=2)
+    np.testing.assert_allclose(batch.params, poisson_batch.params, atol=1e-9)
+    np.testing.assert_allclose(batch.bse, poisson_batch.bse, rtol=1e-6)
+    with pytest.raises(gj.NotSupportedError, match="iterator"):
+        batch[0]
+
+
+def test_a_folder_keeps_parts_and_is_not_mixed_up(frame, counts, poisson_batch, tmp_path):
+    call = {"responses": counts, "out": tmp_path / "parts", "chunk": 4}
+    formula = "y ~ x + trt + (1 + x | group)"
+    first = gj.batch(formula, frame, "poisson", **call)
+    files = sorted((tmp_path / "parts").glob("part-*.npz"))
+    assert len(files) == 2
+    files[1].unlink()
+    stamp = files[0].stat().st_mtime_ns
+    second = gj.batch(formula, frame, "poisson", **call)
+    assert files[0].stat().st_mtime_ns == stamp and files[1].exists()
+    for batch in (first, second):
+        np.testing.assert_allclose(batch.params, poisson_batch.params, atol=1e-9)
+    with pytest.raises(gj.DataError, match="another batch"):
+        gj.batch("y ~ x + (1 + x | group)", frame, "poisson", **call)
+    with pytest.raises(gj.DataError, match="other responses"):
+        gj.batch(formula, frame, "poisson", **(call | {"responses": counts + 1.0}))
+
+
+def test_a_file_holds_the_whole_batch(poisson_batch, tmp_path):
+    poisson_batch.save(tmp_path / "batch.npz")
+    back = gj.load(tmp_path / "batch.npz")
+    pd.testing.assert_frame_equal(back.params, poisson_batch.params)
+    pd.testing.assert_frame_equal(back.varcorr, poisson_batch.varcorr)
+    assert back.advice == poisson_batch.advice
+    with pytest.raises(gj.NotSupportedError, match=r"gj\.glmm"):
+        back[0]
+
+
+def test_progress_and_summary(frame, counts, capsys):
+    seen = []
+    batch = gj.batch(
+        "y ~ x + trt + (1 + x | group)", frame, "poisson", responses=counts, chunk=3,
+        progress=lambda *at: seen.append(at),
+    )  # fmt: skip
+    assert seen == [(3, 0), (6, 0)]
+    text = str(batch.summary())
+    assert "6 responses" in text and "sd:group:x" in text and "median" in text
+
+
+def test_memory_that_ends_means_smaller_chunks(frame, counts, poisson_batch, monkeypatch):
+    from glmmjax.lanes import _run
+
+    whole = _run.fit_chunk
+
+    def small(problem, read, weight, offset):
+        if len(read.y) > 3:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return whole(problem, read, weight, offset)
+
+    monkeypatch.setattr(_run, "fit_chunk", small)
+    with pytest.warns(gj.GlmmjaxWarning, match="chunk=3"):
+        batch = gj.batch("y ~ x + trt + (1 + x | group)", frame, "poisson", responses=counts)
+    np.testing.assert_allclose(batch.params, poisson_batch.params, atol=1e-9)
+
+
+BAD = {
+    "length": ({"responses": np.zeros((5, 2))}, gj.DataError, "72 rows"),
+    "none": ({"responses": np.zeros((72, 0))}, gj.DataError, "no columns"),
+    "text": ({"responses": pd.DataFrame({"a": ["x"] * 72})}, gj.DataError, "must be numbers"),
+    "all bad": ({"responses": np.full((72, 2), -1.0)}, gj.DataError, "no response can be used"),
+    "devices": ({"responses": np.ones((72, 2)), "devices": 4}, gj.NotSupportedError, "one device"),
+    "method": ({"responses": np.ones((72, 2)), "method": "pql"}, gj.NotSupportedError, "gj.glmm"),
+    "reml": ({"responses": np.ones((72, 2)), "reml": True}, gj.NotSupportedError, "reml"),
+    "weights": (
+        {"responses": np.tile([0.0, 1, 2], (3, 24)).T, "weights": np.ones((72, 2))},
+        gj.DataError, "fewer than",
+    ),
+    "chunk": ({"responses": np.ones((72, 2)), "chunk": 0}, gj.DataError, "chunk"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named(frame, name):
+    arguments, error, message = BAD[name]
+    with pytest.raises(error, match=message):
+        gj.batch("y ~ x + (1 | group)", frame, "poisson", **arguments)
