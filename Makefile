@@ -2,7 +2,6 @@
 #
 #   make demo       fit real data sets and print the numbers
 #   make test       the quick tests          make test-all   the slow ones too
-#                   PYTEST_ARGS='-n 2 --dist loadfile': files side by side
 #   make lint       ruff and pyright         make bench      timings (beside R where R is found)
 #   make docs       run every notebook and turn it into HTML, in build/docs
 #   make notebooks  run every notebook and keep it as .ipynb, in build/notebooks
@@ -10,7 +9,8 @@
 PYTHON ?= $(shell python3.11 -c 'pass' 2>/dev/null && echo python3.11 || echo python3)
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-PYTEST_ARGS ?=
+# files side by side, one process a core; give files or -k in PYTEST_ARGS for a few tests in one process
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 NOTEBOOKS = $(sort $(wildcard notebooks/*.py))
 
 .PHONY: help env demo test test-all lint format bench docs notebooks clean
