@@ -207,7 +207,7 @@ BAD = {
     "none": ({"responses": np.zeros((72, 0))}, gj.DataError, "no columns"),
     "text": ({"responses": pd.DataFrame({"a": ["x"] * 72})}, gj.DataError, "must be numbers"),
     "all bad": ({"responses": np.full((72, 2), -1.0)}, gj.DataError, "no response can be used"),
-    "devices": ({"responses": np.ones((72, 2)), "devices": 4}, gj.NotSupportedError, "one device"),
+    "devices": ({"responses": np.ones((72, 2)), "devices": 99}, gj.DataError, "there are "),
     "method": ({"responses": np.ones((72, 2)), "method": "pql"}, gj.NotSupportedError, "gj.glmm"),
     "reml": ({"responses": np.ones((72, 2)), "reml": True}, gj.NotSupportedError, "reml"),
     "weights": (
