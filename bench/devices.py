@@ -3,8 +3,9 @@
 A process for each number of devices, which are cut out of this machine's CPU. Two things are
 timed: one value and gradient of a logistic model with a random intercept and slope of many units
 (Laplace; the median of warm calls), and a batch of logistic models, its first call, which compiles
-for every device, and its second. Forced devices share the cores: where there are fewer cores than
-devices, the table shows what cutting costs, not what more hardware gives.
+for every device, and its second, in which a device may still meet a size of call that is new to it.
+Forced devices share the cores: where there are fewer cores than devices, the table shows what
+cutting costs, not what more hardware gives.
 """
 
 import argparse
