@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 from ..model import LOG_2PI, Data, family_phi, predictor
 from ..numeric import fast_jit
 from ._constrain import Space, constrain
-from ._explore import UNKNOWN, Length, nowhere_finite
-from ._nuts import NUTS, _kernel
+from ._explore import Length, check_started
+from ._nuts import NUTS, _kernel, first_states
 from ._target import Inputs, Target, Whitening, Working, effect_shapes, log_joint
 from ._whiten import find_posterior_mode
 
@@ -122,9 +122,7 @@ def _plain(space: Space, first: Whitening, data: Data) -> Whitening:
 def _programs(target: Target, structure: Any, warmup: int, how: NUTS):
     @fast_jit
     def start(x, keys):
-        first = _kernel(target, None, warmup, how)[0]
-        energy = jnp.full((), UNKNOWN, x.dtype)
-        return jax.vmap(lambda v, key: first(v, energy, 0.0 * v, key))(x, keys)
+        return first_states(target, warmup, how, x, keys)
 
     @fast_jit
     def advance(state, lanes, leaves, n):
@@ -171,8 +169,7 @@ def sample_lanes(
     state = start(x, jax.random.split(second, n))
     lanes = jax.tree.map(jnp.asarray, (y, whitening))
     state, _ = advance(state, lanes, tuple(leaves), length.warmup)
-    if not (np.asarray(state.potential_energy) < UNKNOWN / 2).all():
-        raise nowhere_finite()
+    check_started(state.potential_energy)
     kept = []
     for _ in range(length.draws):
         state, found = advance(state, lanes, tuple(leaves), thin)

@@ -153,9 +153,15 @@ def run_chains(
         done += n
         if report is not None:
             report(done, total)
-        if done == length.warmup and not (np.asarray(energy(state)) < UNKNOWN / 2).all():
-            raise nowhere_finite()
+        if done == length.warmup:
+            check_started(energy(state))
     return state, jax.tree.map(lambda *v: np.concatenate(v).swapaxes(0, 1), *parts)
+
+
+def check_started(energy: Float[Any, "c"]) -> None:
+    """Raise NotSupportedError where a chain still is where it began."""
+    if not (np.asarray(energy) < UNKNOWN / 2).all():
+        raise nowhere_finite()
 
 
 def nowhere_finite() -> NotSupportedError:

@@ -112,6 +112,14 @@ def _kernel(target: Target, inputs: Inputs | None, warmup: int, how: NUTS):
     return start, step
 
 
+def first_states(target: Target, warmup: int, how: NUTS, x: Any, keys: Any) -> Any:
+    """States of chains at x (chains, m), where the density was not evaluated; traced."""
+    first = _kernel(target, None, warmup, how)[0]
+    # of x's dtype and not of Python's: a step then is given what it gives, and compiled once
+    energy = jnp.full((), UNKNOWN, x.dtype)
+    return jax.vmap(lambda v, key: first(v, energy, 0.0 * v, key))(x, keys)
+
+
 @lru_cache(maxsize=32)
 def _programs(target: Target, structure: Any, warmup: int, how: NUTS):
     """Compiled (first states, a number of steps with what they leave)."""
@@ -119,10 +127,7 @@ def _programs(target: Target, structure: Any, warmup: int, how: NUTS):
     def start(key, chains, m):
         one, two = jax.random.split(key)
         x, keys = jax.random.normal(one, (chains, m)), jax.random.split(two, chains)
-        first = _kernel(target, None, warmup, how)[0]
-        # of x's dtype and not of Python's: `several` then is given what it gives, and compiled once
-        energy = jnp.full((), UNKNOWN, x.dtype)
-        return jax.vmap(lambda v, key: first(v, energy, 0.0 * v, key))(x, keys)
+        return first_states(target, warmup, how, x, keys)
 
     def emit(state, inputs) -> Draws:
         q, u, log_slope = target.place(state.z, inputs)
