@@ -14,6 +14,7 @@ from glmmjax import DataError, NotSupportedError
 from glmmjax.estimators import Length, Target
 from glmmjax.estimators._approximation import draw_weighted
 from glmmjax.estimators._chees import criterion_slope
+from glmmjax.estimators._explore import UNKNOWN, check_started
 from glmmjax.estimators._pathfinder import Normal, _mixture
 from glmmjax.estimators._svi import Guide, Numbers, _rising
 from glmmjax.infer._explorers import resolve_explorer, resolve_length
@@ -308,3 +309,9 @@ def test_a_rise_is_one_beyond_its_error():
     a = rng.normal(size=100)
     assert _rising(a, a + 0.4) and not _rising(a, a + 0.2) and not _rising(a, a - 1)
     assert _rising(np.r_[a, -np.inf], a + 0.4)
+
+
+def test_a_chain_that_never_left_its_start_is_an_error():
+    check_started(np.array([3.0, -2.0]))
+    with pytest.raises(NotSupportedError, match="nowhere to begin"):
+        check_started(np.array([3.0, UNKNOWN]))
