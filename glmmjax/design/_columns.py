@@ -97,7 +97,7 @@ def factorise(values: Sequence[Hashable]) -> Category:
     index: dict[Any, int] = {None: -1}
     codes = [index.setdefault(value, len(index) - 1) for value in values]
     del index[None]
-    return _sorted_levels(np.asarray(codes, dtype=np.int32), tuple(index))
+    return sorted_levels(np.asarray(codes, dtype=np.int32), tuple(index))
 
 
 def labels(column: Column) -> Category:
@@ -209,7 +209,7 @@ def _plain_levels(levels: list[Any], name: str) -> tuple[Label, ...]:
     return plain
 
 
-def _sorted_levels(codes: np.ndarray, levels: tuple[Any, ...]) -> Category:
+def sorted_levels(codes: np.ndarray, levels: tuple[Any, ...]) -> Category:
     order = sorted(range(len(levels)), key=levels.__getitem__)
     place = np.empty(len(levels) + 1, dtype=np.int32)
     place[-1] = -1

@@ -44,7 +44,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Optima:
-    """Where the searches ended. The covariance is NaN where an entry is pinned."""
+    """Where the searches ended. The covariance is NaN where an entry is pinned, or was fixed."""
 
     x: Float[np.ndarray, "L d"]
     value: Float[np.ndarray, "L"]
@@ -76,7 +76,7 @@ class LaneSearch:
         L, d = self.centre.shape
         self.size = d
         self.value, self.grad = np.full(L, np.inf), np.full((L, d), np.nan)
-        self.pinned = np.zeros((L, d), bool)
+        self.fixed, self.pinned = start.fixed, start.fixed.copy()
         self.H = np.full((L, d, d), np.nan)
 
     def run(self, lanes: Int[np.ndarray, "m"]) -> Optima:
@@ -116,7 +116,7 @@ class LaneSearch:
 
     def score(self, lanes: Int[np.ndarray, "m"], pinned: Bool[np.ndarray, "m d"]) -> np.ndarray:
         """g' H^-1 g at the start over the entries that are not pinned; NaN if H is not positive."""
-        self.pinned[lanes] = pinned
+        self.pinned[lanes] = pinned | self.fixed[lanes]
         f, g = self.objective(lanes, self.centre[lanes])
         self._move(lanes, self.centre[lanes], f, g)
         self._curve(lanes)
@@ -168,7 +168,7 @@ class LaneSearch:
 
     def _settle(self, lanes: np.ndarray) -> None:
         """Canonical factors; columns that are zero are pinned if nothing is lost."""
-        self.pinned[lanes] = False
+        self.pinned[lanes] = self.fixed[lanes]
         theta, zero = canonical_theta(self.model, self.centre[lanes, self.at], self.sd[lanes])
         same = np.isclose(theta, self.centre[lanes, self.at], rtol=1e-12, atol=0.0)
         turned = np.flatnonzero(zero.any(1) | ~same.all(1))
