@@ -23,13 +23,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..estimators import value_and_grad
-from ..integrate import AbstractIntegrator, Laplace, Point, applies, lanes_value_and_grad
+from ..integrate import (
+    SETTLED,
+    AbstractIntegrator,
+    Laplace,
+    Point,
+    applies,
+    lanes_value_and_grad,
+)
 from ..model import Bucket, Data, Model, Params, base_measure, dimension
 from ..numeric import fast_jit
 
 SIZES = (32, 256)
-STEPS = 2  # Newton steps of a warm-started mode in one evaluation
-SETTLED = 1e-10  # decrement of the last of them below which the mode is the mode
+STEPS = 6  # most Newton steps of a warm-started mode in one evaluation
 REPEATS = 30  # evaluations of one point until then
 OWN = ("y", "X", "Z", "level", "offset", "weight")
 

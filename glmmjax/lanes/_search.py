@@ -20,7 +20,8 @@ from ..model import Model
 from ..numeric import RUNNING, Search, advance, begin, fast_jit
 from ._start import Starts
 
-STEP = 5e-4  # of central differences, in coordinates where one unit is about one standard error
+STEP = 3e-6  # of differences, in coordinates where one unit is about one standard error
+DOUBT = 0.05  # smallest eigenvalue there below which differences are taken on both sides
 TOL = 1e-11  # on the decrement of the descent
 EVALUATIONS = 300  # of one lane's descent
 PILOT = 64  # lanes that are searched before the others of a chunk
@@ -74,7 +75,7 @@ class LaneSearch:
         self.T, self.sd, self.B = start.T, start.effect_sd, start.B.copy()
         self.start, self.centre = start.x, start.x.copy()
         L, d = self.centre.shape
-        self.size = d
+        self.size, self.learned = d, False
         self.value, self.grad = np.full(L, np.inf), np.full((L, d), np.nan)
         self.pinned = np.zeros((L, d), bool)
         self.H = np.full((L, d, d), np.nan)
@@ -113,6 +114,7 @@ class LaneSearch:
         near = ((guess > low - margin) & (guess < high + margin)).all(1)
         self.centre[rest[near]] = np.einsum("lij,lj->li", self.T[rest[near]], guess[near])
         self.B[rest] = np.linalg.inv(self.H[good].mean(0))
+        self.learned = True
 
     def score(self, lanes: Int[np.ndarray, "m"], pinned: Bool[np.ndarray, "m d"]) -> np.ndarray:
         """g' H^-1 g at the start over the entries that are not pinned; NaN if H is not positive."""
@@ -147,6 +149,8 @@ class LaneSearch:
         """BFGS; a lane stops when its decrement is below `TOL`."""
         L, d = self.centre.shape
         states = jax.vmap(lambda B: begin(jnp, jnp.zeros(d), B))(jnp.asarray(self.B))
+        if self.learned:  # B has the right size: `advance` is told that no first step corrects it
+            states = states._replace(steps=states.steps + 1)
         f, g = np.full(L, np.inf), np.zeros((L, d))
         moves = np.zeros(L, bool)
         moves[lanes] = True
@@ -183,14 +187,25 @@ class LaneSearch:
         self.pinned[who[keep], self.at] = zero[turned[keep]]
 
     def _curve(self, lanes: np.ndarray) -> None:
-        """Hessians in round coordinates, by central differences of the gradient."""
+        """Hessians in round coordinates, by differences of the gradient.
+
+        One side of the centre tells it to about `STEP`. Where the smallest eigenvalue leaves
+        doubt, the other side is evaluated as well, and the error is of order STEP^2.
+        """
+        ahead = self._slopes(lanes, STEP)
+        self.H[lanes] = 0.5 * (ahead + ahead.swapaxes(1, 2))
+        doubt = ~(self._smallest(lanes) > DOUBT)
+        some = lanes[doubt]
+        both = 0.5 * (ahead[doubt] + self._slopes(some, -STEP))
+        self.H[some] = 0.5 * (both + both.swapaxes(1, 2))
+
+    def _slopes(self, lanes: np.ndarray, step: float) -> Float[np.ndarray, "m d d"]:
+        """(gradient a step away along each round coordinate - gradient at the centre) / step."""
         d, m = self.size, len(lanes)
-        ends = np.concatenate([self.T[lanes], -self.T[lanes]], 2).swapaxes(1, 2)  # (m, 2d, d)
-        X = self.centre[lanes][:, None] + STEP * ends
-        _, g = self.objective(np.repeat(lanes, 2 * d), X.reshape(2 * d * m, d), keep=False)
-        slope = g.reshape(m, 2, d, d) @ self.T[lanes][:, None]
-        H = (slope[:, 0] - slope[:, 1]) / (2 * STEP)
-        self.H[lanes] = 0.5 * (H + H.swapaxes(1, 2))
+        T = self.T[lanes]
+        X = self.centre[lanes][:, None] + step * T.swapaxes(1, 2)
+        _, g = self.objective(np.repeat(lanes, d), X.reshape(m * d, d), keep=False)
+        return (g.reshape(m, d, d) - self.grad[lanes][:, None]) @ T / step
 
     def _escape(self, lanes: np.ndarray) -> np.ndarray:
         """Leave saddles along the direction of the most negative curvature; who left one."""
