@@ -179,6 +179,7 @@ class LikelihoodLanes:
         self.leaves = tuple(leaves)
         self.fast = not general and not data.complete and integrator == Laplace()
         self.fast = self.fast and applies(model, data.shared)
+        self.step = 3e-6 if self.fast else 3e-5  # modes of single fits are found to 1e-10
         if self.fast:
             self.run, self.key = _fast(model, structure), (model, structure, STEPS)
             base = call(_base(model, structure), (self.key, "base", data.lanes), self.leaves)

@@ -1,7 +1,7 @@
 """The outer search of many lanes side by side: what `estimators/_search.py` does for one.
 
 Descent, canonical factors and pinned columns, an escape from saddles, Newton steps with a Hessian
-by central differences, which then gives the covariance. Every stage works on the lanes that need
+by differences, which then gives the covariance. Every stage works on the lanes that need
 it and asks the objective for their points together. A lane's line search is part of its own state
 (`numeric.advance`), so no lane waits for another's.
 """
@@ -20,8 +20,7 @@ from ..model import Model
 from ..numeric import RUNNING, Search, advance, begin, fast_jit
 from ._start import Starts
 
-STEP = 3e-6  # of differences, in coordinates where one unit is about one standard error
-DOUBT = 0.05  # smallest eigenvalue there below which differences are taken on both sides
+DOUBT = 0.05  # smallest eigenvalue in round coordinates that one-sided differences are trusted with
 TOL = 1e-11  # on the decrement of the descent
 EVALUATIONS = 300  # of one lane's descent
 PILOT = 64  # lanes that are searched before the others of a chunk
@@ -30,9 +29,14 @@ LENGTHS = (1.0, -1.0, 0.1, -0.1, 5.0, -5.0)  # of steps out of one
 
 
 class Objective(Protocol):
-    """What is minimised, lane by lane."""
+    """What is minimised, lane by lane.
+
+    step: of differences of the gradient, in coordinates where one unit is about one standard error;
+    the error of the gradient over it should be no more than `step` itself.
+    """
 
     evaluations: Int[np.ndarray, "L"]
+    step: float
 
     def __call__(self, lanes: Any, X: Any, keep: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """(values, gradients) of lanes at points."""
@@ -189,23 +193,24 @@ class LaneSearch:
     def _curve(self, lanes: np.ndarray) -> None:
         """Hessians in round coordinates, by differences of the gradient.
 
-        One side of the centre tells it to about `STEP`. Where the smallest eigenvalue leaves
-        doubt, the other side is evaluated as well, and the error is of order STEP^2.
+        One side of the centre tells it to about a step h. Where the smallest eigenvalue leaves
+        doubt, the other side is evaluated as well, and the error is of order h^2.
         """
-        ahead = self._slopes(lanes, STEP)
+        h = self.objective.step
+        ahead = self._slopes(lanes, h)
         self.H[lanes] = 0.5 * (ahead + ahead.swapaxes(1, 2))
         doubt = ~(self._smallest(lanes) > DOUBT)
         some = lanes[doubt]
-        both = 0.5 * (ahead[doubt] + self._slopes(some, -STEP))
+        both = 0.5 * (ahead[doubt] + self._slopes(some, -h))
         self.H[some] = 0.5 * (both + both.swapaxes(1, 2))
 
-    def _slopes(self, lanes: np.ndarray, step: float) -> Float[np.ndarray, "m d d"]:
-        """(gradient a step away along each round coordinate - gradient at the centre) / step."""
+    def _slopes(self, lanes: np.ndarray, h: float) -> Float[np.ndarray, "m d d"]:
+        """(gradient h away along each round coordinate - gradient at the centre) / h."""
         d, m = self.size, len(lanes)
         T = self.T[lanes]
-        X = self.centre[lanes][:, None] + step * T.swapaxes(1, 2)
+        X = self.centre[lanes][:, None] + h * T.swapaxes(1, 2)
         _, g = self.objective(np.repeat(lanes, d), X.reshape(m * d, d), keep=False)
-        return (g.reshape(m, d, d) - self.grad[lanes][:, None]) @ T / step
+        return (g.reshape(m, d, d) - self.grad[lanes][:, None]) @ T / h
 
     def _escape(self, lanes: np.ndarray) -> np.ndarray:
         """Leave saddles along the direction of the most negative curvature; who left one."""
