@@ -67,17 +67,20 @@ def batch(
     out: str | PathLike[str] | None = None,
     progress: bool | Callable[[int, int], None] = False,
 ) -> BatchFit:
-    """Fit the same mixed model to many responses in one call.
+    """Fit the same mixed model to many responses, or to many data sets, in one call.
 
-    Every response is a model of its own, with its own coefficients, variances, log-likelihood and
-    verdict, as `glmm` would fit it. They share the design, and are fitted side by side.
+    Each is a model of its own, with its own coefficients, variances, log-likelihood and verdict, as
+    `glmm` would fit it. Responses share one design: `responses=`. Data sets have designs of their
+    own, of different sizes: `by=`, or a list or dict of frames as `data`. All are fitted side by
+    side.
 
     Parameters
     ----------
-    formula : as in `glmm`. The first name on its left side is a placeholder that each response
-        takes the place of, as in ``"y ~ x + (1 | g)"`` or ``"cbind(y, n - y) ~ x + (1 | g)"``; it
-        need not be a column of the data.
-    data : the frame with everything else.
+    formula : as in `glmm`. With `responses=` the first name on its left side is a placeholder that
+        each response takes the place of, as in ``"y ~ x + (1 | g)"`` or
+        ``"cbind(y, n - y) ~ x + (1 | g)"``; it need not be a column of the data.
+    data : the frame with everything else; or a list of frames, or a dict of them by name, one a
+        data set.
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
         as in `glmm`. Methods are "laplace" and "agq"; REML is for Gaussian responses with identity
         link, which are fitted exactly, from sufficient statistics.
@@ -85,25 +88,34 @@ def batch(
         of such blocks, for more than memory holds. A missing value (NaN) masks that row in that
         response alone. A column outside the family's support fails with a sentence that says so;
         the others do not notice.
-    weights, offset : as in `glmm`, or (n, K), one column for each response.
+    by : the column of `data` whose values tell data sets apart, in order of first appearance; their
+        text is the name.
+    weights, offset : as in `glmm`; or with `responses=` (n, K), one column for each response.
     devices : a number of this process's devices, or a list of them, that chunks are dealt over;
         None leaves the device to JAX.
     threads : chunks that are fitted at once; by default the cores that this process may use, or
         one for each of `devices`.
-    chunk : responses fitted together.
+    chunk : responses or data sets fitted together.
     out : a folder that gets a file for each chunk as it is done. A second call with the same
         arguments fits what is not there yet.
     progress : True prints a line a chunk to stderr; a callable gets (responses done, failed).
 
+    Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
+    such as `scale` and `poly` are those of all rows together. The levels of a grouping factor are
+    each data set's own, whatever their names. A column that the rows of a data set do not determine
+    (a level that it lacks) is NaN there, and `advice` says which. A data set that `glmm` would
+    refuse fails with the same sentence, and the others do not notice.
+
     Returns
     -------
-    BatchFit : `params`, `bse`, `varcorr` with one row a response, `loglik`, `verdict`, `advice`,
-        and `[k]`, the single `Fit` of one response, which fits it again.
+    BatchFit : `params`, `bse`, `varcorr` with one row a response or data set, `loglik`, `verdict`,
+        `advice`, and `[k]`, the single `Fit` of one, by `glmm` on its data alone.
 
     Raises
     ------
-    FormulaError, DataError : for the design, for more devices than there are, and where responses
-        have another number of rows, no columns, or are not numbers.
+    FormulaError, DataError : for the design, for more devices than there are, where responses have
+        another number of rows, no columns, or are not numbers, where values of `by` are missing,
+        and where frames lack a column, or hold text in one and numbers in another.
     NotSupportedError : for methods that are not for batches.
     """
     began = time.perf_counter()

@@ -123,6 +123,10 @@ def _from_pandas(series: Any, name: str) -> Column:
     if kind == "category":
         levels = _plain_levels(series.cat.categories.tolist(), name)
         return Category(series.cat.codes.to_numpy().astype(np.int32), levels, declared=True)
+    if kind in ("str", "string"):
+        codes, levels = series.factorize()
+        if len(levels):
+            return sorted_levels(codes.astype(np.int32), tuple(map(str, levels.tolist())))
     if series.dtype.kind in "OUT" or kind in ("str", "string"):
         return _from_objects(series.to_numpy(dtype=object), name)
     if series.dtype.kind in "biuf" and not isinstance(series.dtype, np.dtype):

@@ -29,8 +29,8 @@ class Deal:
     code: the data set of a row; unit and slot: its unit inside the data set and its place inside
     the unit; level: of each group, the code inside the unit. levels: of each data set and term.
     shapes: (units, rows, levels of each group) of each data set; absent: columns, of all
-    predictors', that its rows do not determine. order: rows data set by data set, the k-th from
-    start[k].
+    predictors', that its rows do not determine; idle: effects of each term that are 0 in all of
+    them. order: rows data set by data set, the k-th from start[k].
     """
 
     design: Design
@@ -41,6 +41,7 @@ class Deal:
     levels: Int[np.ndarray, "K T"]
     shapes: Int[np.ndarray, "K s"]
     absent: Bool[np.ndarray, "K P"]
+    idle: tuple[Bool[np.ndarray, "K q"], ...]
     order: Int[np.ndarray, "n"]
     start: Int[np.ndarray, "K1"]
 
@@ -122,7 +123,9 @@ def deal(design: Design, code: Int[np.ndarray, "n"]) -> Deal:
     start = np.cumsum(np.r_[0, np.bincount(code)])
     return Deal(
         design, code, _rank(home)[unit], _rank(unit), np.stack(local, 1),
-        count_levels(design, code, K), shapes, _absent(design, order, start), order, start,
+        count_levels(design, code, K), shapes, _absent(design, order, start),
+        tuple(~np.logical_or.reduceat(t.Z[order] != 0, start[:-1]) for t in design.terms),
+        order, start,
     )  # fmt: skip
 
 

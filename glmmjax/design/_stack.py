@@ -138,7 +138,7 @@ class Stack:
         if all(numbers) and any(isinstance(c, Numeric) for c in columns):
             return Numeric(np.concatenate([_numbers(c) for c in columns]))
         if all(text):
-            return _join_labels([c for c in map(_labels, columns)])
+            return _join_labels(list(map(_labels, columns)))
         one, other = numbers.index(False), text.index(False)
         raise StackError(
             f"column {name!r} holds text in {_called(self._called, one)} and numbers in "

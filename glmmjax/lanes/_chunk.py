@@ -11,7 +11,7 @@ from ._objective import LikelihoodLanes
 from ._problem import Problem, lane_data
 from ._responses import Read
 from ._search import LaneSearch, Optima
-from ._start import Lanes, Starts, find_starts
+from ._start import Lanes, Starts, find_starts, no_parameters
 from ._verdict import FAILED, judge
 
 
@@ -19,7 +19,7 @@ from ._verdict import FAILED, judge
 class Part:
     """Lanes that were fitted; stacked parameters are [beta, theta].
 
-    They are NaN where a lane failed; so is a coefficient whose column is absent from a lane.
+    They are NaN where a lane failed, and where they are no parameters of a lane.
     """
 
     x: Float[np.ndarray, "L d"]
@@ -125,12 +125,11 @@ def padded(m: int) -> int:
 def _part(problem: Problem, lanes: Lanes, optima: Optima, evaluations: Any) -> Part:
     verdict, reason, runaway = judge(problem, lanes, optima)
     variance = np.diagonal(optima.cov, axis1=1, axis2=2)
-    absent = np.zeros(optima.x.shape, bool)
-    absent[:, : problem.model.num_beta] = lanes.design.absent
-    x = np.where(absent, np.nan, optima.x)
-    se = np.sqrt(np.where((variance >= 0) & ~absent, variance, np.nan))
+    fixed, unknown = no_parameters(problem.design, problem.model, lanes.design)
+    x = np.where(unknown, np.nan, optima.x)
+    se = np.sqrt(np.where((variance >= 0) & ~fixed, variance, np.nan))
     return Part(
-        x, se, -optima.value, optima.gradient, optima.pinned & ~absent, verdict, reason,
+        x, se, -optima.value, optima.gradient, optima.pinned & ~fixed, verdict, reason,
         runaway, np.zeros(len(lanes), int), evaluations, {},
     )  # fmt: skip
 

@@ -96,13 +96,18 @@ def _lanes_last(shared: Bucket, own: Bucket, at: Any) -> Bucket:
         mine, its = getattr(own, name), getattr(shared, name)
         if mine is None:
             return its[..., None] if one else its
-        return jax.tree.map(lambda v: jnp.moveaxis(v[at], 0, -1), mine)
+        return jax.tree.map(lambda v: _behind(v, at), mine)
 
     y = last("y")
     if y.ndim == 4:  # (u, n, 2, L) -> successes and trials on an axis of their own
         y = jnp.stack([y[:, :, 0], y[:, :, 1]], -1)
     X, Z = last("X", False), last("Z", False)
     return Bucket(y, X, Z, shared.level, last("offset"), last("weight"), sizes=shared.sizes)
+
+
+def _behind(v: Any, at: Any) -> Any:
+    """v of the lanes `at`, with the lane last: on CPUs quicker as the transpose of a matrix."""
+    return v[at].reshape(len(at), -1).T.reshape(*v.shape[1:], len(at))
 
 
 @lru_cache(maxsize=32)

@@ -22,7 +22,7 @@ from ._start import Covariates, Lanes, shared_covariates
 class Problem:
     """One design, packed, and the way it is fitted.
 
-    `data.buckets` hold a placeholder's y; where lanes have designs of their own, nothing but shapes.
+    `data.buckets` hold a placeholder's y; where lanes have designs of their own, only sizes.
     """
 
     design: Design

@@ -107,8 +107,8 @@ class BatchFit:
 
     @property
     def aic(self) -> Float[np.ndarray, "K"]:
-        """-2 loglik + 2 df; columns that a data set does not determine are no parameters of it."""
-        return -2 * self.loglik + 2 * np.isfinite(self.part.x).sum(1)
+        """-2 loglik + 2 df, without what a data set does not determine: it has no error."""
+        return -2 * self.loglik + 2 * (np.isfinite(self.part.se) | self.part.pinned).sum(1)
 
     @property
     def zvalues(self) -> "pd.DataFrame":

@@ -116,6 +116,7 @@ class LaneSearch:
         low, high = ends.min(0), ends.max(0)
         margin = high - low
         near = ((guess > low - margin) & (guess < high + margin)).all(1)
+        guess[self.fixed[rest]] = 0.0
         self.centre[rest[near]] = np.einsum("lij,lj->li", self.T[rest[near]], guess[near])
         self.B[rest] = np.linalg.inv(self.H[good].mean(0))
         self.learned = True
@@ -188,7 +189,7 @@ class LaneSearch:
         f, g = self.objective(who, x)
         keep = f <= self.value[who] + 1e-8 * (1 + np.abs(self.value[who]))
         self._move(who[keep], x[keep], f[keep], g[keep])
-        self.pinned[who[keep], self.at] = zero[turned[keep]]
+        self.pinned[who[keep], self.at] |= zero[turned[keep]]
 
     def _curve(self, lanes: np.ndarray) -> None:
         """Hessians in round coordinates, by differences of the gradient.
@@ -203,6 +204,8 @@ class LaneSearch:
         some = lanes[doubt]
         both = 0.5 * (ahead[doubt] + self._slopes(some, -h))
         self.H[some] = 0.5 * (both + both.swapaxes(1, 2))
+        off = self.fixed[lanes]
+        self.H[lanes] = np.where(off[:, :, None] | off[:, None, :], 0.0, self.H[lanes])
 
     def _slopes(self, lanes: np.ndarray, h: float) -> Float[np.ndarray, "m d d"]:
         """(gradient h away along each round coordinate - gradient at the centre) / h."""

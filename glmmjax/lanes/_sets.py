@@ -4,8 +4,9 @@ The design is made once, of all rows; making one for each data set would cost mo
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,14 +91,21 @@ def usable(sets: Sets, make: Make, arrays: dict[str, Any], residual: bool, stric
 
 
 def notes_of(found: Usable) -> dict[int, str]:
-    """Of every data set: why it has no fit, or which columns its rows do not determine."""
-    notes, predictors = dict(found.wrong), found.deal.design.predictors
+    """Of every data set: why it has no fit, or what its rows do not determine."""
+    notes, dealt = dict(found.wrong), found.deal
+    predictors, terms = dealt.design.predictors, dealt.design.terms
     edges = np.cumsum([0, *(len(p.names) for p in predictors)])
-    for k in np.flatnonzero(found.deal.absent.any(1)):
-        off = found.deal.absent[k]
-        kept = [list(np.flatnonzero(~off[a:b])) for a, b in zip(edges, edges[1:], strict=False)]
-        (said,) = rank_notes(predictors, kept)
-        notes[int(found.sets[k])] = f"{said[0].upper()}{said[1:]}, NaN here. "
+    odd = dealt.absent.any(1) | np.any([v.any(1) for v in dealt.idle], axis=0)
+    for k in np.flatnonzero(odd):
+        off = dealt.absent[k]
+        kept = [np.flatnonzero(~off[a:b]).tolist() for a, b in pairwise(edges)]
+        said = [f"D{text[1:]}, NaN here. " for text in rank_notes(predictors, kept)]
+        said += [
+            f"The effect {effect} of {t.group} is 0 in every row, NaN here. "
+            for t, idle in zip(terms, dealt.idle, strict=True)
+            for effect, none in zip(t.effects, idle[k], strict=True) if none
+        ]  # fmt: skip
+        notes[int(found.sets[k])] = "".join(said)
     return notes
 
 
@@ -118,7 +126,7 @@ class Dealer:
             at += len(p.names)
         own = Covariates(
             tuple(X), tuple(t.Z[rows] for t in design.terms), self.deal.levels[sets], real, absent,
-            self.deal.level[rows].astype(np.int32),
+            tuple(v[sets] for v in self.deal.idle), self.deal.level[rows].astype(np.int32),
         )  # fmt: skip
         return Read(design.y[rows], real, ("",) * len(table), own)
 

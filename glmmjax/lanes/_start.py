@@ -26,8 +26,8 @@ class Covariates:
 
     X: of each predictor. Z: of each of the design's terms, and levels, how many it has. real: the
     rows that are no padding. level: codes of the model's groups inside their units, for designs of
-    each lane's own. A column (of all predictors') that is `absent` from a lane is 0 there, and its
-    coefficient is no parameter of it.
+    each lane's own. A column (of all predictors') that is `absent` from a lane is 0 there, as is an
+    `idle` effect of a term: what belongs to it is no parameter of that lane.
     """
 
     X: tuple[Float[np.ndarray, "K n P"], ...]
@@ -35,17 +35,17 @@ class Covariates:
     levels: Int[np.ndarray, "K T"]
     real: Bool[np.ndarray, "K n"]
     absent: Bool[np.ndarray, "K P"]
+    idle: tuple[Bool[np.ndarray, "K q"], ...]
     level: Int[np.ndarray, "K n g"] | None = None
 
     def take(self, lanes: np.ndarray) -> "Covariates":
         """Some of the lanes."""
         if len(self.real) == 1:
             return self
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Covariates(**{
-            k: tuple(a[lanes] for a in v) if isinstance(v, tuple) else v[lanes]
-            for k, v in parts.items() if v is not None
-        })  # fmt: skip
+        X, Z, idle = (tuple(v[lanes] for v in part) for part in (self.X, self.Z, self.idle))
+        level = None if self.level is None else self.level[lanes]
+        few = (v[lanes] for v in (self.levels, self.real, self.absent))
+        return Covariates(X, Z, *few, idle, level)  # pyright: ignore[reportCallIssue]
 
     def without(self, at: int) -> "Covariates":
         """Without one column, counted over all predictors."""
@@ -63,7 +63,24 @@ def shared_covariates(design: Design) -> Covariates:
         tuple(p.X[None] for p in design.predictors), tuple(t.Z[None] for t in design.terms),
         np.array([[len(t.levels) for t in design.terms]]), np.ones((1, n), bool),
         np.zeros((1, sum(len(p.names) for p in design.predictors)), bool),
+        tuple(np.zeros((1, len(t.effects)), bool) for t in design.terms),
     )  # fmt: skip
+
+
+def no_parameters(
+    design: Design, model: Model, own: Covariates
+) -> tuple[Bool[np.ndarray, "K d"], Bool[np.ndarray, "K d"]]:
+    """(stacked parameters that stay 0, those of them that have no value at all) of each lane.
+
+    An idle effect i has nothing to do with row i of the factor Lam. Column i would be one more
+    independent effect of those after i, so that it stays 0.
+    """
+    rows, columns = [own.absent], [own.absent]
+    for t, term in zip(term_order(design), model.terms, strict=True):
+        rows.append(own.idle[t][:, [i for i, _ in term.entries]])
+        columns.append(own.idle[t][:, [j for _, j in term.entries]])
+    unknown = np.concatenate(rows, 1)
+    return unknown | np.concatenate(columns, 1), unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +100,8 @@ class Lanes:
 
     def take(self, lanes: np.ndarray) -> "Lanes":
         """Some of the lanes."""
-        few = [v if len(v) == 1 else v[lanes] for v in (self.weight, self.offset)]
-        return Lanes(self.y[lanes], *few, self.design.take(lanes))
+        weight, offset = (v if len(v) == 1 else v[lanes] for v in (self.weight, self.offset))
+        return Lanes(self.y[lanes], weight, offset, self.design.take(lanes))
 
 
 def combine(X: Float[np.ndarray, "K n P"], beta: Float[np.ndarray, "L P"]) -> np.ndarray:
@@ -144,9 +161,9 @@ def find_starts(design: Design, model: Model, family: AbstractFamily, lanes: Lan
         part = slice(at, at + block.shape[1])
         T[:, part, part] = block
         at = part.stop
-    fixed = np.zeros(x.shape, bool)
-    fixed[:, : model.num_beta] = own.absent
-    return Starts(x, T, sd, np.broadcast_to(np.eye(x.shape[1]), T.shape), spread, fixed)
+    fixed = np.broadcast_to(no_parameters(design, model, own)[0], x.shape)
+    B = np.broadcast_to(np.eye(x.shape[1]), T.shape)
+    return Starts(np.where(fixed, 0.0, x), T, sd, B, spread, fixed)
 
 
 def whitener(

@@ -21,7 +21,7 @@ from ._layout import Layout
 from ._order import term_order
 from ._problem import Problem
 from ._search import Optima
-from ._start import Lanes, combine
+from ._start import Lanes, combine, no_parameters
 
 VERDICTS = ("ok", "singular", "suspect", "failed")
 OK, SINGULAR, SUSPECT, FAILED = range(4)
@@ -51,7 +51,8 @@ def judge(
     for p, at in parts.items():
         if p in ("cond", "zi"):
             separated |= runaway[:, at].any(1)
-    verdict = np.where(optima.pinned[:, problem.model.num_beta :].any(1), SINGULAR, OK)
+    fixed, _ = no_parameters(problem.design, problem.model, lanes.design)
+    verdict = np.where((optima.pinned & ~fixed).any(1), SINGULAR, OK)
     reason = _wide(problem, lanes, optima)
     smallest = optima.min_eigenvalue
     reason = np.where((smallest > 0) & (smallest < EIGENVALUE), 5, reason)
