@@ -234,7 +234,7 @@ def _of_sets(ask: _Ask, sets: Sets) -> _Lanes:
 
 
 def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> Problem:
-    model, data, slots = pack(design, family)
+    model, data, slots = pack(design, family, spare=False)  # a spare unit would cost every lane
     return _with_estimator(family, how, dispformula, design, model, data, slots)
 
 

@@ -106,7 +106,7 @@ def _repack(problem: Problem, design: Design) -> Problem:
     if problem.data.buckets[0].X is None:  # lanes own their designs
         model, _ = build_model(design.terms, problem.family, design.predictors)
         return replace(problem, design=design, model=model)
-    model, data, slots = pack(design, problem.family)
+    model, data, slots = pack(design, problem.family, spare=False)
     with double_precision():
         data = jax.tree.map(jnp.asarray, data)
     return replace(problem, design=design, model=model, data=data, slots=slots)
