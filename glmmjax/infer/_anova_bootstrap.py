@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from .._progress import Progress
 from ._bootstrap import whole_number
 from ._fit import whole_seed
-from ._replicates import Progress, refit_all
+from ._replicates import refit_all
 from ._simulate import draws
 from ._study import drawable
 

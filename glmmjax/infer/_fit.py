@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from .._errors import DataError
+from .._progress import Progress
 from ..design import Design
 from ..design._buckets import Slots
 from ..estimators import Estimate, LinearMixed, LinearSeries
@@ -333,13 +334,14 @@ class Fit:
         return _refit.refit(self, y)
 
     def bootstrap(
-        self, n: int = 1000, seed: int = 0, progress: Callable[[int, int], Any] | None = None
+        self, n: int = 1000, seed: int = 0, progress: Progress = None
     ) -> "Bootstrap":
         """Parametric bootstrap: n responses drawn from this fit, each fitted as this one was.
 
         The result has `params`, `varcorr`, `se`, `bias`, `conf_int(level, kind)`, and counts of
-        failed and singular replicates. Rows of frequency weight w are drawn w times. progress is
-        called with (replicates done, failed). The same seed gives the same numbers.
+        failed and singular replicates. Rows of frequency weight w are drawn w times. progress:
+        True prints lines to stderr, a function is called with (replicates done, failed). The same
+        seed gives the same numbers.
         Raises `DataError` for a bad n or seed, `NotSupportedError` without a distribution to draw
         from (most PQL fits) and for frequency weights that are not whole.
         """

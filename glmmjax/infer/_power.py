@@ -22,10 +22,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from .._errors import DataError
+from .._progress import Progress
 from . import _numbers
 from ._bootstrap import whole_number
 from ._fit import whole_seed
-from ._replicates import Progress, Replicates, refit_all
+from ._replicates import Replicates, refit_all
 from ._simulate import draws
 from ._study import drawable, repeated
 from ._tables import quantile
@@ -58,7 +59,7 @@ def power(
     alpha : level of the tests.
     copies : the design so many times over, with new levels of every grouping factor.
     seed : the same seed, the same numbers.
-    progress : called with (studies done, failed).
+    progress : True prints lines to stderr; a callable gets (fits done, failed).
 
     Returns
     -------
