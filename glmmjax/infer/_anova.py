@@ -55,7 +55,7 @@ def anova(
         raise DataError(f"anova: method is 'chisq' or 'bootstrap', not {method!r}")
     for other in fits[1:]:
         check_data(fits[0], other)
-        _check_likelihood(fits[0], other)
+        check_likelihood(fits[0], other)
     fits = tuple(sorted(fits, key=lambda f: f.df_model))
     loglik = np.array([f.loglik for f in fits])
     npar = np.array([f.df_model for f in fits])
@@ -120,7 +120,7 @@ def check_data(a: "Fit", b: "Fit") -> None:
         raise DataError("the fits have different weights, so they do not compare")
 
 
-def _check_likelihood(a: "Fit", b: "Fit") -> None:
+def check_likelihood(a: "Fit", b: "Fit") -> None:
     """The same kind of likelihood, or an error that says what to do."""
     for fit in (a, b):
         if fit.loglik_note:

@@ -333,9 +333,7 @@ class Fit:
         """The same model fitted to another response, starting from this fit."""
         return _refit.refit(self, y)
 
-    def bootstrap(
-        self, n: int = 1000, seed: int = 0, progress: Progress = None
-    ) -> "Bootstrap":
+    def bootstrap(self, n: int = 1000, seed: int = 0, progress: Progress = None) -> "Bootstrap":
         """Parametric bootstrap: n responses drawn from this fit, each fitted as this one was.
 
         The result has `params`, `varcorr`, `se`, `bias`, `conf_int(level, kind)`, and counts of
