@@ -10,8 +10,8 @@ PACKAGE = ROOT / "glmmjax"
 
 # What the façade and the command line may use stands at the top; what everybody may use at -1.
 LAYERS = {
-    6: "__init__ __main__ api batching bayesian calibration nonlinear estimating cli plots "
-    "datasets",
+    6: "__init__ __main__ api batching bayesian calibration nonlinear estimating planning cli "
+    "plots datasets",
     5: "infer lanes shard",
     4: "estimators",
     3: "integrate",

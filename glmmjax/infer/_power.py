@@ -42,12 +42,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ._fit import Fit
+    from ._stated import Study
 
 TESTS = {"wald": "Wald", "lrt": "likelihood-ratio"}
 
 
 def power(
-    fit: "Fit",
+    fit: "Fit | Study",
     effects: Mapping[str, float],
     *,
     test: str = "wald",
@@ -61,8 +62,8 @@ def power(
 
     Parameters
     ----------
-    fit : a pilot study, or any fit with the design in question. Variances, the dispersion and
-        coefficients that `effects` does not name are its estimates.
+    fit : a pilot study, or any fit with the design in question, or a `study` of stated parameters.
+        Variances, the dispersion and coefficients that `effects` does not name are its estimates.
     effects : values by the names of `fit.params`, ``{"x": 0.3}``; a value of 0 measures the
         error of the first kind.
     test : "wald", or "lrt": twice the rise of the log-likelihood over the model without the
@@ -85,10 +86,12 @@ def power(
         no likelihoods to compare (REML, priors).
     """
     from ._fit import Fit
+    from ._stated import Study
 
+    fit = fit.fit if isinstance(fit, Study) else fit
     if not isinstance(fit, Fit):
-        raise DataError("power needs a fit, such as gj.glmm(...) of a pilot study, as its first "
-                        f"argument, not {type(fit).__name__}")  # fmt: skip
+        raise DataError("power needs a fit, such as gj.glmm(...) of a pilot study, or a gj.study, "
+                        f"as its first argument, not {type(fit).__name__}")  # fmt: skip
     n, seed = whole_number(n, "power: n"), whole_seed(seed)
     copies = whole_number(copies, "power: copies")
     if test not in TESTS:

@@ -102,9 +102,13 @@ def _take(design: Design, rows: Int[np.ndarray, "m"]) -> Design:
 
 
 def _again(fit: "Fit", design: Design) -> "Fit":
-    """The same model and method on another design."""
+    """The same model and method on another design; what was stated stays as it was stated."""
     from ._engine import device_data
     from ._fit import double_precision
+    from ._stated import STATED, restate
+
+    if fit.estimate.status == STATED:
+        return restate(fit, design)
 
     model, data, slots = pack(design, fit.family)
     with double_precision():

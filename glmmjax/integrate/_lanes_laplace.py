@@ -75,7 +75,7 @@ def _bucket(beta: Array, Lam: Array, bucket: Bucket, model: Model, u: Array, ste
     lam = entries(Lam)
     z = [bucket.Z[0][:, :, j, None] for j in range(q)]
     base = [_fixed(bucket, beta, model, p) for p in range(len(model.columns))]
-    parts, worst = [u[:, j] for j in range(q)], jnp.zeros_like(beta[0])
+    parts, worst = [u[:, j] for j in range(q)], jnp.zeros(beta.shape[1:], beta.dtype)
     for _ in range(steps):
         at = _at(bucket, model, lam, z, base, parts)
         half = forward(at.L, at.grad)

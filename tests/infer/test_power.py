@@ -109,6 +109,18 @@ def test_the_only_coefficient_and_failures():
     row = found.table.loc["Intercept"]
     assert row["failed"] == np.isnan(found.statistic).sum() >= empty.sum()
     assert row["power"] == found.rejected.sum() / 64 > 0.3
+    y = found.replicates.fit.simulate(64)
+    one, none = (gj.batch(f"y ~ {c} + (1 | g)", data, responses=y).loglik for c in (1, 0))
+    assert_allclose(found.statistic[~empty, 0], 2 * (one - none)[~empty], rtol=1e-6, atol=1e-6)
+
+
+def test_the_only_coefficient_of_a_linear_model(sleepstudy):
+    data = sleepstudy.assign(y=sleepstudy["Reaction"] - 300)
+    fit = gj.lmm("y ~ 1 + (1 | Subject)", data, reml=False)
+    found = gj.power(fit, {"Intercept": 20.0}, test="lrt", n=2)
+    data["y"] = found.replicates.fit.simulate(2)[:, 1]
+    one, none = (gj.lmm(f"y ~ {c} + (1 | Subject)", data, reml=False).loglik for c in (1, 0))
+    assert_allclose(found.statistic[1, 0], 2 * (one - none), rtol=1e-7)
 
 
 @pytest.mark.slow
