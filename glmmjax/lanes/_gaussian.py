@@ -125,6 +125,8 @@ def _general(model: Model, structure: Any, reml: bool):
 class GaussianLanes:
     """Half the profiled deviances of relative theta."""
 
+    step = 3e-6
+
     def __init__(
         self, problem: Problem, data: LaneData, T: Any, b0: Any, nu: Any, general: bool = False
     ):
