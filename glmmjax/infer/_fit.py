@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ._bootstrap import Bootstrap
+    from ._multistart import Multistart
 
 
 @contextmanager
@@ -346,6 +347,20 @@ class Fit:
         from ._bootstrap import bootstrap
 
         return bootstrap(self, n, seed, progress)
+
+    def multistart(self, n: int = 20, seed: int = 0, spread: float = 5.0) -> "Multistart":
+        """Search for the maximum from n starts: the estimates, and n - 1 normal draws about them.
+
+        spread: their standard deviation in about standard errors of every parameter. The result
+        prints as a table with a row for each distinct maximum (loglik, how many starts ended
+        there, distance from the estimates) and has `.best`, the fit at the highest one. A
+        `GlmmjaxWarning` says so if that is not this fit's own.
+        Raises `DataError` for a bad n, seed or spread, and `NotSupportedError` where the fit is not
+        at the maximum of a likelihood: priors, PQL, linearisation, MCEM, SAEM.
+        """
+        from ._multistart import multistart
+
+        return multistart(self, n, seed, spread)
 
     # ---- reading (infer/_summary.py, infer/_diagnose.py) ---------------------------------
     @property
