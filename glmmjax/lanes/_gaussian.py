@@ -2,9 +2,11 @@
 
 `estimators/_gaussian.py` for one lane has the formulas. What a response says is formed by one
 product of [X Z]' with all responses; where weights are the same in all lanes, [X Z]'[X Z] is
-formed once for all. X is whitened and a first fit taken off y, as there.
+formed once for all. X is whitened and a first fit taken off y, as there. A column that is absent
+from a lane is 0; a 1 on its diagonal of X'X keeps it from everything else.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..estimators._coordinates import whiten
 from ..integrate import (
     Moments,
     add,
@@ -23,12 +24,13 @@ from ..integrate import (
     lanes_profile,
     profile_and_slopes,
 )
+from ..integrate._gaussian import Products
 from ..model import LOG_2PI, Data, Model
 from ..numeric import backward, fast_jit
 from ._objective import LaneData, call, cuts, merge
 from ._problem import Problem
 from ._search import LaneSearch, Optima
-from ._start import Lanes, Starts
+from ._start import Lanes, Starts, combine, whitener
 
 SIZES = (64, 1024)
 GENERAL_SIZES = (16, 64)
@@ -36,24 +38,40 @@ GENERAL_SIZES = (16, 64)
 
 @lru_cache(maxsize=32)
 def _moments(model: Model, structure: Any):
-    """Compiled (leaves, T, b0) -> `Moments` with the lanes first where there are any."""
+    """Compiled (leaves, T, b0, absent) -> `Moments` with the lanes first where there are any."""
 
-    def run(leaves, T, b0):
+    def run(leaves, T, b0, absent):
         shared, own = jax.tree.unflatten(structure, leaves)
-        parts = [
-            _bucket_moments(model, s, o, T, b0) for s, o in zip(shared.buckets, own, strict=True)
-        ]
+        moments = _shared_moments if len(T) == 1 else _own_moments
+        each = zip(shared.buckets, own, strict=True)
+        parts = [moments(model, s, o, T, b0) for s, o in each]
         ZZ, ZX, Zy, XX, Xy, yy = zip(*parts, strict=True)
-        return Moments(ZZ, ZX, Zy, add(XX), add(Xy), add(yy))
+        return Moments(ZZ, ZX, Zy, _stand_aside(add(XX), absent), add(Xy), add(yy))
 
     return fast_jit(run)
 
 
-def _bucket_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
+def _stand_aside(XX: Any, absent: Any) -> Any:
+    """X'X with 1 on the diagonal of absent columns, which are 0."""
+    one = absent[:, :, None] * jnp.eye(absent.shape[1])[None]
+    return XX + (one if XX.ndim == 3 else one[0])
+
+
+def _beside(products: tuple[Products, ...], absent: Any) -> tuple[Products, ...]:
+    """The same in [X y]'W[X y], the end of a border; units are summed, so that one is enough."""
+    first, *rest = products
+    E = first.arrow.E
+    at = E.shape[-1] - 1 - len(absent) + np.arange(len(absent))
+    E = E.at[0, at, at].add(absent)
+    return (replace(first, arrow=replace(first.arrow, E=E)), *rest)
+
+
+def _shared_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
+    """Of one bucket, for lanes on one design."""
     X, Z = shared.X[:, :, model.column_slice(0)], shared.Z[0]
     offset = shared.offset[None] if own.offset is None else own.offset
     r = own.y - offset[..., 0] - jnp.einsum("unp,lp->lun", X, b0)
-    X = X @ T
+    X = X @ T[0]
     if own.weight is None:
         w = shared.weight
         ZW, r = Z * w[..., None], r
@@ -68,6 +86,19 @@ def _bucket_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tup
         wr = r * w
     Zy, Xy = jnp.einsum("unq,lun->luq", Z, wr), jnp.einsum("unp,lun->lp", X, wr)
     return ZZ, ZX, Zy, XX, Xy, (r * wr).sum((1, 2))
+
+
+def _own_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
+    """The same for lanes with designs of their own."""
+    X, Z = own.X[..., model.column_slice(0)], own.Z[0]
+    offset = shared.offset[None] if own.offset is None else own.offset
+    w = shared.weight[None] if own.weight is None else own.weight
+    r = own.y - offset[..., 0] - jnp.einsum("lunp,lp->lun", X, b0)
+    X = jnp.einsum("lunp,lpr->lunr", X, T)
+    ZW, XW = Z * w[..., None], X * w[..., None]
+    XX, Xy = jnp.einsum("lunp,lunr->lpr", XW, X), jnp.einsum("lunp,lun->lp", XW, r)
+    Zy = jnp.einsum("lunq,lun->luq", ZW, r)
+    return ZW.mT @ Z, ZW.mT @ X, Zy, XX, Xy, (r * r * w).sum((1, 2))
 
 
 @lru_cache(maxsize=32)
@@ -89,16 +120,19 @@ def _fast(model: Model, structure: Any, reml: bool, own_weights: bool):
 
 @lru_cache(maxsize=32)
 def _products(model: Model, structure: Any):
-    """Compiled (leaves, T, b0) -> `cross_products` of every lane."""
+    """Compiled (leaves, T, b0, absent) -> `cross_products` of every lane."""
 
-    def run(leaves, T, b0):
+    def run(leaves, T, b0, absent):
         shared, own = jax.tree.unflatten(structure, leaves)
 
-        def one(own, b0):
+        def one(own, b0, T, absent):
             each = zip(shared.buckets, own, strict=True)
-            return cross_products(model, Data(tuple(merge(s, o) for s, o in each)), T, b0)
+            found = cross_products(model, Data(tuple(merge(s, o) for s, o in each)), T, b0)
+            return _beside(found, absent)
 
-        return jax.vmap(one)(own, b0)
+        if len(T) == 1:
+            return jax.vmap(one, (0, 0, None, None))(own, b0, T[0], absent[0])
+        return jax.vmap(one)(own, b0, T, absent)
 
     return fast_jit(run)
 
@@ -128,18 +162,20 @@ class GaussianLanes:
     step = 3e-6
 
     def __init__(
-        self, problem: Problem, data: LaneData, T: Any, b0: Any, nu: Any, general: bool = False
-    ):
+        self, problem: Problem, data: LaneData, T: Any, b0: Any, nu: Any, absent: Any,
+        general: bool = False,
+    ):  # fmt: skip
         model, reml = problem.model, problem.reml
-        self.model, self.T, self.nu = model, T, nu
-        self.shift = -2 * np.linalg.slogdet(T)[1] if reml else 0.0
+        self.model, self.nu = model, nu
+        shift = -2 * np.linalg.slogdet(T)[1] if reml else np.zeros(1)
+        self.shift = np.broadcast_to(shift, nu.shape)
         leaves, structure = jax.tree.flatten((data.shared, data.own))
         fast = applies(model, data.shared) and not general
         make = (_moments if fast else _products)(model, structure)
-        key = ("moments", fast, model, structure, tuple(v.shape for v in leaves))
-        found, structure = jax.tree.flatten(call(make, key, tuple(leaves), T, b0))
+        key = ("moments", fast, model, structure, len(T), tuple(v.shape for v in leaves))
+        found, structure = jax.tree.flatten(call(make, key, tuple(leaves), T, b0, absent * 1.0))
         self.leaves = tuple(found)
-        own_weights = any(b.weight is not None for b in data.own)
+        own_weights = any(b.weight is not None or b.X is not None for b in data.own)
         self.sizes = SIZES if fast else GENERAL_SIZES
         self.run = (
             _fast(model, structure, reml, own_weights) if fast else _general(model, structure, reml)
@@ -165,7 +201,7 @@ class GaussianLanes:
         out = self.heads(lanes, X)
         if not len(out):
             return np.zeros(0), np.zeros((0, t))
-        logdet, r2 = out[:, 0] + self.shift, out[:, 1]
+        logdet, r2 = out[:, 0] + self.shift[lanes], out[:, 1]
         good = np.isfinite(logdet) & (r2 > 0)
         variance = np.where(good, r2, 1.0) / nu
         value = 0.5 * (logdet + nu * (LOG_2PI + np.log(variance) + 1.0))
@@ -182,23 +218,25 @@ def fit_linear(
     """Exact fits of the first m lanes; x and cov are of [beta, log sigma, absolute theta]."""
     model, P, t = problem.model, problem.model.columns[0], problem.model.num_theta
     weight = np.broadcast_to(lanes.weight, lanes.y.shape)
-    T = whiten(problem.design.predictors[0].X, weight.mean(0))
+    absent = lanes.design.absent[:, :P]
+    T = whitener(lanes.design.X[0], weight, absent)
     N, gain = weight.sum(1), 0.0
     if problem.estimator.precision:
         N = (weight > 0).sum(1).astype(float)
         gain = 0.5 * np.log(np.where(weight > 0, weight, 1.0)).sum(1)
-    nu = N - P if problem.reml else N
+    nu = N - P + absent.sum(1) if problem.reml else N
     b0, spread = starts.x[:, :P], starts.spread[:, None]
-    objective = GaussianLanes(problem, data, T, b0, nu, general)
+    objective = GaussianLanes(problem, data, T, b0, nu, absent, general)
     relative = Starts(
         starts.x[:, P + 1 :] / spread, starts.T[:, P + 1 :, P + 1 :] / spread[:, :, None],
         starts.effect_sd / spread, np.broadcast_to(np.eye(t), (len(lanes), t, t)), starts.spread,
+        starts.fixed[:, P + 1 :],
     )  # fmt: skip
     every = np.arange(len(lanes))
     best = LaneSearch(objective, relative, model, slice(0, t)).run(every[:m])
     out = objective.heads(every, best.x)
     scale = np.sqrt(out[:, 1] / nu)
-    beta = b0 + out[:, 2 + 2 * t : 2 + 2 * t + P] @ T.T
+    beta = b0 + combine(T, out[:, 2 + 2 * t : 2 + 2 * t + P])
     root = T @ out[:, 2 + 2 * t + P :].reshape(len(out), P, P)
     x = np.concatenate([beta, np.log(scale)[:, None], scale[:, None] * best.x], 1)
     slope = out[:, 2 + t : 2 + 2 * t] / (2 * out[:, 1:2])

@@ -48,7 +48,8 @@ class Layout:
     """Names of the stacked parameters [beta, theta].
 
     names: of all coefficients; shown: which of them are `params`; predictors: name, columns and
-    place of each; residual: the place of the log of a residual sd, or None.
+    place of each; residual: the place of the log of a residual sd, or None; what: "responses" or
+    "data sets".
     """
 
     names: tuple[str, ...]
@@ -61,6 +62,7 @@ class Layout:
     family: str
     method: str
     rows: int
+    what: str = "responses"
 
     def columns(self) -> list[str]:
         """Names of the variance components."""
@@ -128,4 +130,5 @@ def layout_from_json(found: dict[str, Any]) -> Layout:
         tuple(found["names"]), tuple(map(int, found["shown"])), predictors, factors,
         None if found["residual"] is None else int(found["residual"]), int(found["size"]),
         found["formula"], found["family"], found["method"], int(found["rows"]),
+        found.get("what", "responses"),
     )  # fmt: skip
