@@ -1,6 +1,5 @@
 """The façade of batches: a formula, and many responses on one design or many data sets."""
 
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 
 from . import families
 from ._errors import DataError, DataWarning, NotSupportedError
+from ._progress import Progress, teller
 from .api import _family, glmm
 from .design import Design, make_design
 from .design._buckets import pack
@@ -38,6 +38,7 @@ from .lanes._responses import (
 from .lanes._run import CHUNK, Job, Plan, Task, cores, fit_job
 from .lanes._sets import notes_of, of_rows, tasks_of, usable
 from .lanes._store import Folder
+from .lanes._verdict import FAILED
 from .shard import list_devices
 
 
@@ -65,7 +66,7 @@ def batch(
     threads: int | None = None,
     chunk: int = CHUNK,
     out: str | PathLike[str] | None = None,
-    progress: bool | Callable[[int, int], None] = False,
+    progress: Progress = False,
 ) -> BatchFit:
     """Fit the same mixed model to many responses, or to many data sets, in one call.
 
@@ -138,7 +139,13 @@ def batch(
     problems = [task.problem for task in plan.tasks]
     folder = None if out is None else Folder(out, problems[0], formula)
     places = Places(problems, where, threads)
-    found = plan.run(partial(_work, places, folder), _teller(progress, what, len(lanes.failed)))
+    tell = teller(progress, what)
+    if lanes.failed:
+        tell(len(lanes.failed), len(lanes.failed))
+    found = plan.run(
+        partial(_work, places, folder),
+        lambda _, part: tell(part.size, int((part.verdict == FAILED).sum())),
+    )
     part = plan.gather([p for _, p in found])
     if sets is None:
         _check_any(part)
@@ -283,21 +290,6 @@ def _with_placeholder(formula: str, data: Any, family: Any) -> tuple[dict[str, A
     frame = Frame(data)
     columns = {str(k): data[k] for k in (data if isinstance(data, dict) else data.columns)}
     return {**columns, placeholder(formula): placeholder_values(family, frame.n)}, frame.n
-
-
-def _teller(progress: Any, what: str, failed: int) -> Callable[[Job, Part], None]:
-    """Says how many are done; those that cannot be fitted are so from the beginning."""
-    done = [failed, failed]
-
-    def tell(job: Job, part: Part) -> None:
-        done[0] += part.size
-        done[1] += int((part.verdict == 3).sum())
-        if callable(progress):
-            progress(*done)
-        elif progress:
-            print(f"glmmjax: {done[0]} {what}, {done[1]} failed", file=sys.stderr)
-
-    return tell
 
 
 def _check_any(part: Part) -> None:

@@ -237,7 +237,7 @@ def fit_linear(
     out = objective.heads(every, best.x)
     scale = np.sqrt(out[:, 1] / nu)
     beta = b0 + combine(T, out[:, 2 + 2 * t : 2 + 2 * t + P])
-    root = T @ out[:, 2 + 2 * t + P :].reshape(-1, P, P)
+    root = T @ out[:, 2 + 2 * t + P :].reshape(len(out), P, P)
     x = np.concatenate([beta, np.log(scale)[:, None], scale[:, None] * best.x], 1)
     slope = out[:, 2 + t : 2 + 2 * t] / (2 * out[:, 1:2])
     cov = _covariance(best, scale, root, slope, 1 / (2 * nu))
