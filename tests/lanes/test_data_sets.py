@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 import glmmjax as gj
-from glmmjax.design._deal import classes
+from glmmjax.design import make_design
+from glmmjax.design._deal import classes, deal, within
 
 from .conftest import assert_same
 
@@ -336,6 +337,24 @@ def test_a_file_and_its_words(poisson_sets, tmp_path):
     back = gj.load(tmp_path / "batch.npz")
     pd.testing.assert_frame_equal(back.params, poisson_sets.params)
     assert back.advice == poisson_sets.advice and "5 data sets" in back.summary()
+
+
+def test_rows_are_dealt_to_units_of_their_data_set(frames):
+    """Each has the shape that it has alone, and its rows in its own units, in their order."""
+    whole = stacked(frames)
+    design = make_design(FORMULA, whole, gj.families.get("poisson", None))
+    code = 9 - whole["site"].str[1:].astype(int).to_numpy()
+    dealt = deal(within(design, code), code)
+    table = dealt.table(np.arange(5), (16, 8, 1)).reshape(5, 16, 8)
+    assert sorted(table[table >= 0]) == list(range(len(whole)))
+    for k, frame in enumerate(frames):
+        sizes = frame["g"].value_counts()
+        assert tuple(dealt.shapes[k]) == (len(sizes), sizes.max(), 1)
+        assert dealt.levels[k, 0] == len(sizes)
+        for unit in table[k]:
+            rows = unit[unit >= 0]
+            assert (code[rows] == k).all() and len(set(whole["g"][rows])) <= 1
+            assert list(rows) == sorted(rows)
 
 
 def test_few_classes_of_shapes():
