@@ -79,12 +79,13 @@ class LaneSearch:
         self.pinned = np.zeros((L, d), bool)
         self.H = np.full((L, d, d), np.nan)
 
-    def run(self, lanes: Int[np.ndarray, "m"]) -> Optima:
+    def run(self, lanes: Int[np.ndarray, "m"], learn: bool = True) -> Optima:
         """Search in these lanes; the others stay without a value.
 
-        Of many lanes some are searched first, and the others begin where these would say.
+        Of many lanes some are searched first, and the others begin where these would say, unless
+        `learn` is False.
         """
-        if len(lanes) >= 4 * PILOT:
+        if learn and len(lanes) >= 4 * PILOT:
             self._search(lanes[:PILOT])
             self._learn(lanes[:PILOT], lanes[PILOT:])
             self._search(lanes[PILOT:])
