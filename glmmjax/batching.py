@@ -16,7 +16,7 @@ from .api import _family, glmm
 from .design import Design, make_design
 from .design._buckets import pack
 from .design._frame import Frame
-from .estimators import LinearMixed, MaximumLikelihood
+from .estimators import PQL, LinearMixed, MaximumLikelihood
 from .infer._engine import device_data
 from .infer._fit import double_precision
 from .infer._methods import estimator_for, resolve_method
@@ -149,10 +149,10 @@ def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> 
     estimator = estimator_for(how, family, dispformula, design.weights_kind)
     plain = type(estimator) is MaximumLikelihood and not estimator.integrator.random
     plain = plain and not getattr(how, "reml", False)
-    if not (plain or isinstance(estimator, LinearMixed)):
+    if not (plain or isinstance(estimator, LinearMixed | PQL)):
         raise NotSupportedError(
-            f"batches are fitted by method='laplace' or 'agq' and maximum likelihood, or exactly "
-            f"(Gaussian responses, with reml= too), not by {estimator.label}"
+            f"batches are fitted by method='laplace' or 'agq' and maximum likelihood, by 'pql', or "
+            f"exactly (Gaussian responses, with reml= too), not by {estimator.label}"
             + (" with reml=True" if getattr(how, "reml", False) else "")
             + ": fit each response with gj.glmm"
         )

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from ._gaussian import fit_linear
 from ._objective import LikelihoodLanes
 from ._problem import Problem, lane_data
+from ._quasi import fit_quasi
 from ._responses import Read
 from ._search import LaneSearch, Optima
 from ._start import Lanes, Starts, find_starts
@@ -17,7 +18,7 @@ from ._verdict import FAILED, judge
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Lanes that were fitted; stacked parameters are [beta, theta], NaN where a lane failed."""
+    """Lanes that were fitted; stacked parameters are those of `Problem`, NaN where a lane failed."""
 
     x: Float[np.ndarray, "L d"]
     se: Float[np.ndarray, "L d"]
@@ -64,8 +65,7 @@ def fit_chunk(
     usable = np.array([not w for w in read.wrong]) & (weight > 0).any(1)
     lanes = Lanes(read.y, weight, offset)
     good = np.flatnonzero(usable)
-    d = problem.model.num_beta + problem.model.num_theta
-    out = _blank(len(read.y), d, problem.model.num_beta, read)
+    out = _blank(len(read.y), problem.size, problem.model.num_beta, read)
     if good.size:
         _fill(out, good, fit_lanes(problem, lanes.take(good)))
     rows = np.broadcast_to(weight > 0, on.shape)
@@ -92,8 +92,9 @@ def _attempt(problem: Problem, lanes: Lanes, starts: Starts, general: bool) -> P
     fill = np.minimum(np.arange(padded(m)), m - 1)
     lanes, starts = lanes.take(fill), starts.take(fill)
     data = lane_data(problem, lanes)
-    if problem.linear:
-        optima, evaluations = fit_linear(problem, data, lanes, starts, m, general)
+    if problem.linear or problem.quasi:
+        fit = fit_linear if problem.linear else fit_quasi
+        optima, evaluations = fit(problem, data, lanes, starts, m, general)
     else:
         model = problem.model
         objective = LikelihoodLanes(model, data, problem.estimator.integrator, general)
@@ -115,8 +116,9 @@ def _part(problem: Problem, lanes: Lanes, optima: Optima, evaluations: Any) -> P
     verdict, reason, runaway = judge(problem, lanes, optima)
     variance = np.diagonal(optima.cov, axis1=1, axis2=2)
     se = np.sqrt(np.where(variance >= 0, variance, np.nan))
+    loglik = np.full(len(lanes), np.nan) if problem.quasi else -optima.value
     return Part(
-        optima.x.copy(), se, -optima.value, optima.gradient, optima.pinned, verdict, reason,
+        optima.x.copy(), se, loglik, optima.gradient, optima.pinned, verdict, reason,
         runaway, np.zeros(len(lanes), int), evaluations, {},
     )  # fmt: skip
 

@@ -88,7 +88,7 @@ def merge(shared: Bucket, own: Bucket) -> Bucket:
     return Bucket(**{f.name: field(f.name) for f in fields(Bucket)})
 
 
-def _lanes_last(shared: Bucket, own: Bucket, at: Any) -> Bucket:
+def lanes_last(shared: Bucket, own: Bucket, at: Any) -> Bucket:
     """A bucket whose y, weight and offset have the lanes of `at` last."""
 
     def last(name: str) -> Any:
@@ -109,7 +109,7 @@ def _fast(model: Model, structure: Any):
     def run(leaves, at, X, u):
         shared, own = jax.tree.unflatten(structure, leaves)
         each = zip(shared.buckets, own, strict=True)
-        data = Data(tuple(_lanes_last(s, o, at) for s, o in each))
+        data = Data(tuple(lanes_last(s, o, at) for s, o in each))
         start = tuple(jnp.moveaxis(v, 0, -1) for v in u)
         value, grad, modes, decrement = lanes_value_and_grad(X.T, data, model, start, STEPS)
         out = jnp.concatenate([value[None], grad, decrement[None]]).T

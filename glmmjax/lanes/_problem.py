@@ -8,7 +8,8 @@ import numpy as np
 
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimators import LinearMixed
+from ..estimators import PQL, LinearMixed
+from ..estimators._working_fit import log_power
 from ..families import AbstractFamily
 from ..model import Bucket, Data, Model
 from ._objective import LaneData
@@ -32,8 +33,27 @@ class Problem:
         return isinstance(self.estimator, LinearMixed)
 
     @property
+    def quasi(self) -> bool:
+        return isinstance(self.estimator, PQL)
+
+    @property
     def reml(self) -> bool:
-        return self.linear and self.estimator.reml
+        return (self.linear or self.quasi) and self.estimator.reml
+
+    @property
+    def own_scale(self) -> bool:
+        """Is the log of a residual scale the last of the stacked parameters [beta, theta, ..]?"""
+        return self.quasi and not log_power(self.model)
+
+    @property
+    def size(self) -> int:
+        """How many stacked parameters there are."""
+        return self.model.num_beta + self.model.num_theta + self.own_scale
+
+    @property
+    def df(self) -> int:
+        """How many of them are estimated."""
+        return self.size - (self.quasi and self.estimator.scale is not None)
 
 
 def lane_data(problem: Problem, lanes: Lanes) -> LaneData:

@@ -53,6 +53,7 @@ class Optima:
     converged: Bool[np.ndarray, "L"]
     gradient: Float[np.ndarray, "L"]  # in standard errors
     min_eigenvalue: Float[np.ndarray, "L"]
+    reason: Int[np.ndarray, "L"] | None = None  # why there is none, where it is known already
 
 
 @lru_cache(maxsize=8)

@@ -72,6 +72,11 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
             f"kind={kind!r} fits the responses again, and this batch does not hold them (they came "
             "from an iterator, or it was read from a file): use kind='wald'"
         )
+    if plan.problem.quasi:
+        raise NotSupportedError(
+            f"kind={kind!r} compares likelihoods, and PQL has none of the data: use kind='wald', "
+            "or fit with method='laplace'"
+        )
     if plan.problem.reml:
         raise NotSupportedError(
             f"kind={kind!r} compares likelihoods, and restricted ones of different coefficients do "

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..estimators import PQL
 from ..infer import _separation
 from ..infer._diagnose import EIGENVALUE, GRADIENT, singular_advice
 from ._layout import Layout
@@ -37,6 +38,12 @@ REASONS = {
     5: "The log-likelihood is nearly flat in some direction: the data can hardly tell some "
     "parameters apart; simplify the model",
     UNUSABLE: "The response cannot be used",
+    7: f"The fit did not converge ({PQL.lost}); do not use it: simplify the model or rescale "
+    "columns",
+    8: "The fit did not converge (the iteration did not settle); do not use it: simplify the "
+    "random effects, or drop columns",
+    9: "The fit did not converge (the working response is not finite at the starting values); do "
+    "not use it: simplify the model or rescale columns",
 }
 WIDE = 10  # + the number of the term whose effects are huge
 
@@ -59,6 +66,8 @@ def judge(
     reason = np.where(optima.converged, reason, 3)
     reason = np.where(~optima.converged & ~(smallest > 0), 2, reason)
     reason = np.where(~np.isfinite(optima.value), 1, reason)
+    if optima.reason is not None:
+        reason = np.where(optima.reason > 0, optima.reason, reason)
     verdict = np.where(separated | (reason > 0), SUSPECT, verdict)
     return np.where(optima.converged, verdict, FAILED), reason, runaway
 
@@ -143,7 +152,9 @@ def advice(layout: Layout, part: Any, lane: int) -> str:
         return separation or _doubt(layout, reason)
     if verdict == SINGULAR:
         return singular_advice(boundary(layout, part.x[lane], part.pinned[lane]))
-    return "The search converged to a proper maximum; nothing needs to be done"
+    settled = layout.method == PQL.title
+    end = "The iteration settled" if settled else "The search converged to a proper maximum"
+    return f"{end}; nothing needs to be done"
 
 
 def _doubt(layout: Layout, reason: int) -> str:
