@@ -49,6 +49,7 @@ def batch(
     missing: str = "drop",
     contrasts: dict[str, Any] | None = None,
     subset: Any = None,
+    correlation: None = None,
     devices: Any = None,
     threads: int | None = None,
     chunk: int = CHUNK,
@@ -67,13 +68,15 @@ def batch(
         need not be a column of the data.
     data : the frame with everything else.
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
-        as in `glmm`. Methods are "laplace" and "agq"; REML is for Gaussian responses with identity
-        link, which are fitted exactly, from sufficient statistics.
+        as in `glmm`. Methods are "laplace", "agq" and "pql", or `PQL(reml=, scale=)`; Gaussian
+        responses with identity link are fitted exactly, from sufficient statistics. REML is for
+        these and for PQL, which has no likelihood: `loglik` is NaN, and `varcorr` shows the scale.
     responses : numbers (n, K), a frame or a dict with a column for each response, or an iterator
         of such blocks, for more than memory holds. A missing value (NaN) masks that row in that
         response alone. A column outside the family's support fails with a sentence that says so;
         the others do not notice.
     weights, offset : as in `glmm`, or (n, K), one column for each response.
+    correlation : None; residuals that correlate are for single fits.
     devices : a number of this process's devices, or a list of them, that chunks are dealt over;
         None leaves the device to JAX.
     threads : chunks that are fitted at once; by default the cores that this process may use, or
@@ -95,6 +98,10 @@ def batch(
     NotSupportedError : for methods that are not for batches.
     """
     began = time.perf_counter()
+    if correlation is not None:
+        raise NotSupportedError(
+            "correlation= is not for batches: fit each response with gj.glmm or gj.lmm"
+        )
     where = None if devices is None else list_devices(devices, local=True)
     threads = _count(threads, "threads", cores() if where is None else len(where))
     chunk = _count(chunk, "chunk", CHUNK)

@@ -206,7 +206,7 @@ def _descent(H: Float[Array, "T T"], g: Float[Array, "T"]) -> Float[Array, "T"]:
     return jnp.where(length > REACH, step * (REACH / length), step)
 
 
-def turn(family: AbstractFamily, on: Rows, size: Array, s: Trip, new: Step) -> Trip:
+def turn(family: AbstractFamily, on: Rows, size: float | Array, s: Trip, new: Step) -> Trip:
     """Accept the place that was tried and go on, or shorten the step that led there."""
 
     def largest(of) -> Array:

@@ -18,7 +18,7 @@ from ._verdict import FAILED, judge
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Lanes that were fitted; stacked parameters are those of `Problem`, NaN where a lane failed."""
+    """Lanes that were fitted; stacked parameters as in `Problem`, NaN where a lane failed."""
 
     x: Float[np.ndarray, "L d"]
     se: Float[np.ndarray, "L d"]

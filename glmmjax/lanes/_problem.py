@@ -18,7 +18,11 @@ from ._start import Lanes
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One design, packed, and the way it is fitted. `data.buckets` hold a placeholder's y."""
+    """One design, packed, and the way it is fitted. `data.buckets` hold a placeholder's y.
+
+    Stacked parameters are [beta, theta], with PQL of a family without a dispersion of its own
+    [beta, theta, log residual scale].
+    """
 
     design: Design
     family: AbstractFamily
@@ -42,7 +46,7 @@ class Problem:
 
     @property
     def own_scale(self) -> bool:
-        """Is the log of a residual scale the last of the stacked parameters [beta, theta, ..]?"""
+        """Is the log of a residual scale the last of the stacked parameters?"""
         return self.quasi and not log_power(self.model)
 
     @property

@@ -176,12 +176,11 @@ class QuasiLanes:
         A = [np.linalg.pinv(n, rcond=1e-10) @ o for n, o in zip(new, old, strict=True)]
         for u, b in zip(place.u, self.data.shared.buckets, strict=True):
             parts = jax.vmap(jax.vmap(lambda v, s=b.sizes: split(self.model, s, v)))(u[lanes])
-            turned = [np.asarray(p) @ a.swapaxes(1, 2)[:, None] for p, a in zip(parts, A)]
+            both = zip(parts, A, strict=True)
+            turned = [np.einsum("lij,lukj->luki", a, np.asarray(v)) for v, a in both]
             u[lanes] = np.concatenate([t.reshape(*t.shape[:2], -1) for t in turned], -1)
         place.beta[lanes], place.theta[lanes] = beta, theta
-        for trial, at in zip(
-            jax.tree.leaves(self.at.trial), jax.tree.leaves(place), strict=True
-        ):
+        for trial, at in zip(jax.tree.leaves(self.at.trial), jax.tree.leaves(place), strict=True):
             trial[lanes] = at[lanes]
 
 
