@@ -2,7 +2,8 @@
 #
 #   make demo       fit real data sets and print the numbers
 #   make test       the quick tests          make test-all   the slow ones too
-#   make lint       ruff and pyright         make bench      timings (beside R where R is found)
+#   make lint       ruff and pyright         make bench      timings (beside R where R is found), scaling
+#                   figures, and their plot in build/
 #   make docs       run every notebook and turn it into HTML, in build/docs
 #   make notebooks  run every notebook and keep it as .ipynb, in build/notebooks
 
@@ -54,6 +55,8 @@ format: .venv/.stamp-dev
 
 bench: .venv/.stamp-test
 	$(PY) -m bench
+	@mkdir -p build
+	$(PY) -m bench.scaling --plot build/scaling.png
 
 docs: notebooks
 	@mkdir -p build/docs

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench.report import judge, markdown
+from bench.scaling import plot, table
 from bench.targets import verdicts
 from bench.timing import repeat
 from bench.workloads import REFITS, WORKLOADS, new_responses, select
@@ -102,3 +103,14 @@ def test_a_report_needs_no_peer_and_no_success():
     words = {v.what: v.word for v in verdicts(results)}
     assert words["warm gj.glmm on cbpp, formula included"] == "MISS"
     assert words["first ever process on cbpp"] == "not measured"
+
+
+def test_growth_is_told_as_a_power():
+    text = table("rows", {"a": {10: 1.0, 100: 10.0}, "b": {10: 2.0}})
+    assert text.splitlines()[2:] == ["| 10 | 1.00 s | 2.00 s |", "| 100 | 10.00 s (1.00) |  |"]
+
+
+def test_scaling_plot_has_a_panel_for_each_question(tmp_path):
+    curves = {"a": {1: 1.0, 10: 3.0}}
+    plot({"responses": curves, "rows": curves, "devices": curves}, str(tmp_path / "x.png"))
+    assert (tmp_path / "x.png").stat().st_size > 10_000

@@ -357,9 +357,12 @@ class Fit:
         """What a normal approximation of the random effects misses, unit by unit."""
         return _integral.check_integral(self, draws, seed)
 
-    def summary(self) -> "_summary.Summary":
-        """The long report; prints as text, shows as HTML in notebooks."""
-        return _summary.summary(self)
+    def summary(self, *, cov: str = "model", cluster: Any = None) -> "_summary.Summary":
+        """The long report; prints as text, shows as HTML in notebooks.
+
+        `cov` and `cluster` as in `cov_params`, for standard errors, z and p of the coefficients.
+        """
+        return _summary.summary(self, cov, cluster)
 
     def __repr__(self) -> str:
         return _summary.short(self)

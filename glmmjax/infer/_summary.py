@@ -1,9 +1,12 @@
 """What a fit says of itself: a few lines for `print`, a long report for `summary()`."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import _numbers
+import numpy as np
+from jaxtyping import Float
+
+from . import _cluster, _numbers
 from ._report import Lines as Lines
 from ._report import Summary as Summary
 from ._report import Table, numbers, p_value, table_text
@@ -34,13 +37,15 @@ def short(fit: "Fit") -> str:
     return "\n".join(lines)
 
 
-def summary(fit: "Fit") -> Summary:
-    """The long report."""
+def summary(fit: "Fit", cov: str = "model", cluster: Any = None) -> Summary:
+    """The long report; standard errors of the coefficients from a covariance of `_cluster`."""
+    se = _cluster.standard_errors(fit, cov, cluster)
     blocks: list[Lines | Table] = [
         Lines("", _model_lines(fit)),
         Lines("", (_likelihood(fit), *_restricted(fit), *_monte_carlo(fit), *_caution(fit))),
         *_random_effects(fit),
-        *_coefficient_tables(fit),
+        *_coefficient_tables(fit, se),
+        *_robust(cov, cluster),
         *_dispersion_lines(fit),
         *_correlation_lines(fit),
         Lines("Convergence", _convergence(fit)),
@@ -187,9 +192,17 @@ def _drop_empty(name: str, header: tuple[str, ...], rows, left: int) -> Table:
     )
 
 
-def _coefficient_tables(fit: "Fit") -> list[Table]:
+def _robust(cov: str, cluster: Any) -> list[Lines]:
+    if cov == "model":
+        return []
+    of = "independent units" if cluster is None else f"{cluster!r}"
+    of = of if isinstance(cluster, str | None) else "the clusters given"
+    return [Lines("", (f"Standard errors, z and p: cluster-robust ({cov}), by {of}",))]
+
+
+def _coefficient_tables(fit: "Fit", se: Float[np.ndarray, "P"]) -> list[Table]:
     table = _numbers.coefficients(fit)
-    z = table.value / table.se
+    z = table.value / se
     p = _numbers.two_sided(z)
     out = []
     for component, name in COMPONENTS.items():
@@ -200,7 +213,7 @@ def _coefficient_tables(fit: "Fit") -> list[Table]:
         cells = zip(
             [table.names[i][cut:] for i in at],
             numbers(table.value[at].tolist()),
-            numbers(table.se[at].tolist()),
+            numbers(se[at].tolist()),
             ["" if math.isnan(z[i]) else f"{z[i]:.3f}" for i in at],
             [p_value(p[i]) for i in at],
             strict=True,

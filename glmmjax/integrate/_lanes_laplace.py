@@ -11,9 +11,9 @@ b = Lam u, S = Z'WZ and eta = offset + X beta + Z b (sums over the rows of a uni
 
     dLL/dbeta = X'q,           dLL/dLam = Z'q u' - S Lam V - 1/2 Z'g s'.
 
-A mode search here is a fixed number of Newton steps from where the last one ended, with no step
-longer than `LONGEST`: the decrement of the last step says whether the mode is the mode, and a
-caller that finds it too large evaluates the same point again from the place reached.
+A mode search here is a few Newton steps from where the last one ended, with no step longer than
+`LONGEST`, until the decrement in every lane is below `SETTLED`. A caller that finds a lane's last
+decrement above it evaluates the same point again from the place reached.
 """
 
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from ..model import Bucket, Data, Model, factors, weighted
 from ._system import add
 
+SETTLED = 1e-12  # decrement of a Newton step behind which the mode is the mode
 LONGEST = 3.0  # of a Newton step of u, in sds of its prior
 WIDEST = 6  # effects a level for which the algebra is written out
 Matrix = list[list[Array]]  # entries, each (u, L) or (L,)
@@ -54,7 +55,7 @@ def lanes_value_and_grad(
 
     x: stacked parameters of the lanes. data: y (u, n, L) or (u, n, L, 2), weight (u, n, L or 1),
     offset (u, n, p, L or 1); X (u, n, P) and Z (u, n, q) as ever. The decrement is the largest
-    over units; 0 for steps = 0.
+    over units, infinite for steps = 0.
     """
     P = model.num_beta
     Lam, pull = jax.vjp(lambda t: lane_factors(model, t), x[P : P + model.num_theta])
@@ -75,15 +76,15 @@ def _bucket(beta: Array, Lam: Array, bucket: Bucket, model: Model, u: Array, ste
     lam = entries(Lam)
     z = [bucket.Z[0][:, :, j, None] for j in range(q)]
     base = [_fixed(bucket, beta, model, p) for p in range(len(model.columns))]
-    parts, worst = [u[:, j] for j in range(q)], jnp.zeros_like(beta[0])
-    for _ in range(steps):
-        at = _at(bucket, model, lam, z, base, parts)
-        half = forward(at.L, at.grad)
-        d = backward(at.L, half)
-        size = add([v**2 for v in half])
-        shrink = jnp.minimum(1.0, LONGEST / jnp.sqrt(add([v**2 for v in d]) + 1e-300))
-        parts = [p - shrink * v for p, v in zip(parts, d, strict=True)]
-        worst = size.max(0)
+
+    def more(s: Any) -> Array:
+        return (s[0] < steps) & (s[2] > SETTLED).any()
+
+    def step(s: Any) -> Any:
+        return s[0] + 1, *_newton(bucket, model, lam, z, base, s[1])
+
+    first = 0, [u[:, j] for j in range(q)], jnp.full_like(beta[0], jnp.inf)
+    _, parts, worst = jax.lax.while_loop(more, step, first)
     at = _at(bucket, model, lam, z, base, parts)
     value = _value(bucket, model, at, parts)
     g_beta, g_lam = _slopes(bucket, model, lam, z, base, parts, at)
@@ -97,6 +98,17 @@ def lanes_phi(
     q, lam = model.width(0), entries(lane_factors(model, theta))
     z = [bucket.Z[0][:, :, j, None] for j in range(q)]
     return _phi(z, [_fixed(bucket, beta, model, 0)], times(lam, [u[:, j] for j in range(q)]))[0]
+
+
+def _newton(
+    bucket: Bucket, model: Model, lam: Matrix, z: list[Array], base: list[Array], u: list[Array]
+) -> tuple[list[Array], Float[Array, "L"]]:
+    """(u after a step, the largest decrement of a unit)."""
+    at = _at(bucket, model, lam, z, base, u)
+    half = forward(at.L, at.grad)
+    d = backward(at.L, half)
+    shrink = jnp.minimum(1.0, LONGEST / jnp.sqrt(add([v**2 for v in d]) + 1e-300))
+    return [a - shrink * v for a, v in zip(u, d, strict=True)], add([v**2 for v in half]).max(0)
 
 
 def _fixed(bucket: Bucket, beta: Array, model: Model, p: int) -> Float[Array, "u n L"]:

@@ -129,6 +129,8 @@ class GaussianLanes:
     model has the mean's columns first; N observations, of each lane.
     """
 
+    step = 3e-6
+
     def __init__(
         self, model: Model, data: LaneData, T: Any, b0: Any, N: Any, reml: bool,
         general: bool = False, sigma: float | None = None,

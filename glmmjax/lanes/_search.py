@@ -1,7 +1,7 @@
 """The outer search of many lanes side by side: what `estimators/_search.py` does for one.
 
 Descent, canonical factors and pinned columns, an escape from saddles, Newton steps with a Hessian
-by central differences, which then gives the covariance. Every stage works on the lanes that need
+by differences, which then gives the covariance. Every stage works on the lanes that need
 it and asks the objective for their points together. A lane's line search is part of its own state
 (`numeric.advance`), so no lane waits for another's.
 """
@@ -20,7 +20,7 @@ from ..model import Model
 from ..numeric import RUNNING, Search, advance, begin, fast_jit
 from ._start import Starts
 
-STEP = 5e-4  # of central differences, in coordinates where one unit is about one standard error
+DOUBT = 0.05  # smallest eigenvalue in round coordinates that one-sided differences are trusted with
 TOL = 1e-11  # on the decrement of the descent
 EVALUATIONS = 300  # of one lane's descent
 PILOT = 64  # lanes that are searched before the others of a chunk
@@ -29,9 +29,14 @@ LENGTHS = (1.0, -1.0, 0.1, -0.1, 5.0, -5.0)  # of steps out of one
 
 
 class Objective(Protocol):
-    """What is minimised, lane by lane."""
+    """What is minimised, lane by lane.
+
+    step: of differences of the gradient, in coordinates where one unit is about one standard error;
+    the error of the gradient over it should be no more than `step` itself.
+    """
 
     evaluations: Int[np.ndarray, "L"]
+    step: float
 
     def __call__(self, lanes: Any, X: Any, keep: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """(values, gradients) of lanes at points."""
@@ -75,7 +80,7 @@ class LaneSearch:
         self.T, self.sd, self.B = start.T, start.effect_sd, start.B.copy()
         self.start, self.centre = start.x, start.x.copy()
         L, d = self.centre.shape
-        self.size = d
+        self.size, self.learned = d, False
         self.value, self.grad = np.full(L, np.inf), np.full((L, d), np.nan)
         self.pinned = np.zeros((L, d), bool)
         self.H = np.full((L, d, d), np.nan)
@@ -115,6 +120,7 @@ class LaneSearch:
         near = ((guess > low - margin) & (guess < high + margin)).all(1)
         self.centre[rest[near]] = np.einsum("lij,lj->li", self.T[rest[near]], guess[near])
         self.B[rest] = np.linalg.inv(self.H[good].mean(0))
+        self.learned = True
 
     def score(self, lanes: Int[np.ndarray, "m"], pinned: Bool[np.ndarray, "m d"]) -> np.ndarray:
         """g' H^-1 g at the start over the entries that are not pinned; NaN if H is not positive."""
@@ -149,6 +155,8 @@ class LaneSearch:
         """BFGS; a lane stops when its decrement is below `TOL`."""
         L, d = self.centre.shape
         states = jax.vmap(lambda B: begin(jnp, jnp.zeros(d), B))(jnp.asarray(self.B))
+        if self.learned:  # B has the right size: `advance` is told that no first step corrects it
+            states = states._replace(steps=states.steps + 1)
         f, g = np.full(L, np.inf), np.zeros((L, d))
         moves = np.zeros(L, bool)
         moves[lanes] = True
@@ -185,14 +193,26 @@ class LaneSearch:
         self.pinned[who[keep], self.at] = zero[turned[keep]]
 
     def _curve(self, lanes: np.ndarray) -> None:
-        """Hessians in round coordinates, by central differences of the gradient."""
+        """Hessians in round coordinates, by differences of the gradient.
+
+        One side of the centre tells it to about a step h. Where the smallest eigenvalue leaves
+        doubt, the other side is evaluated as well, and the error is of order h^2.
+        """
+        h = self.objective.step
+        ahead = self._slopes(lanes, h)
+        self.H[lanes] = 0.5 * (ahead + ahead.swapaxes(1, 2))
+        doubt = ~(self._smallest(lanes) > DOUBT)
+        some = lanes[doubt]
+        both = 0.5 * (ahead[doubt] + self._slopes(some, -h))
+        self.H[some] = 0.5 * (both + both.swapaxes(1, 2))
+
+    def _slopes(self, lanes: np.ndarray, h: float) -> Float[np.ndarray, "m d d"]:
+        """(gradient h away along each round coordinate - gradient at the centre) / h."""
         d, m = self.size, len(lanes)
-        ends = np.concatenate([self.T[lanes], -self.T[lanes]], 2).swapaxes(1, 2)  # (m, 2d, d)
-        X = self.centre[lanes][:, None] + STEP * ends
-        _, g = self.objective(np.repeat(lanes, 2 * d), X.reshape(2 * d * m, d), keep=False)
-        slope = g.reshape(m, 2, d, d) @ self.T[lanes][:, None]
-        H = (slope[:, 0] - slope[:, 1]) / (2 * STEP)
-        self.H[lanes] = 0.5 * (H + H.swapaxes(1, 2))
+        T = self.T[lanes]
+        X = self.centre[lanes][:, None] + h * T.swapaxes(1, 2)
+        _, g = self.objective(np.repeat(lanes, d), X.reshape(m * d, d), keep=False)
+        return (g.reshape(m, d, d) - self.grad[lanes][:, None]) @ T / h
 
     def _escape(self, lanes: np.ndarray) -> np.ndarray:
         """Leave saddles along the direction of the most negative curvature; who left one."""

@@ -108,3 +108,14 @@ def test_intervals_and_the_tidy_table_use_it(equal_totals):
     half = fit.conf_int(cov="CR2").to_numpy() @ [-0.5, 0.5]
     np.testing.assert_allclose(half, 1.959963984540054 * se, rtol=1e-12)
     assert np.isfinite(fit.conf_int().to_numpy()).all()
+
+
+def test_the_summary_takes_a_robust_covariance(unbalanced):
+    _, fit = unbalanced
+    text = str(fit.summary(cov="CR1", cluster="Subject"))
+    se = np.sqrt(np.diag(fit.cov_params(kind="CR1")))
+    assert f"{se[0]:.3f}" in text and "cluster-robust (CR1), by 'Subject'" in text
+    assert "robust" not in str(fit.summary()) and f"{fit.bse.iloc[0]:.3f}" in str(fit.summary())
+    assert "independent units" in str(fit.summary(cov="CR2"))
+    with pytest.raises(gj.DataError, match="CR9"):
+        fit.summary(cov="CR9")
