@@ -163,7 +163,7 @@ def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> 
             + (" with reml=True" if getattr(how, "reml", False) else "")
             + ": fit each response with gj.glmm"
         )
-    model, data, slots = pack(design, family)
+    model, data, slots = pack(design, family, spare=False)  # a spare unit would cost every lane
     with double_precision():
         data = device_data(data)
         estimator.check(model, data)

@@ -129,8 +129,9 @@ def _phi(z: list[Array], base: list[Array], b: list[Array]) -> tuple[Array, ...]
 
 
 def _sums(z: list[Array], v: Array) -> list[Array]:
-    """Z'v of every unit."""
-    return [(zj * v).sum(1) for zj in z]
+    """Z'v of every unit: one product, which reads v once."""
+    sums = jnp.einsum("unk,unl->ukl", jnp.concatenate(z, -1), v)
+    return [sums[:, k] for k in range(len(z))]
 
 
 def _at(
@@ -139,9 +140,9 @@ def _at(
     l, g, w = _rows(bucket, model, _phi(z, base, times(lam, u)))
     q = len(z)
     S: Matrix = [[w] * q for _ in range(q)]
-    for j in range(q):
-        for k in range(j + 1):
-            S[j][k] = S[k][j] = (z[j] * z[k] * w).sum(1)
+    pairs = [(j, k) for j in range(q) for k in range(j + 1)]
+    for (j, k), v in zip(pairs, _sums([z[j] * z[k] for j, k in pairs], w), strict=True):
+        S[j][k] = S[k][j] = v
     grad = [a - s for a, s in zip(u, t_times(lam, _sums(z, g)), strict=True)]
     H = product(transpose(lam), product(S, lam))
     H = [[H[j][k] + (j == k) for k in range(q)] for j in range(q)]

@@ -107,7 +107,7 @@ def _without(problem: Problem, at: int) -> Problem:
 def _repack(problem: Problem, design: Design) -> Problem:
     from ..design._buckets import pack
 
-    model, data, slots = pack(design, problem.family)
+    model, data, slots = pack(design, problem.family, spare=False)
     with double_precision():
         data = jax.tree.map(jnp.asarray, data)
     return replace(problem, design=design, model=model, data=data, slots=slots)
