@@ -69,8 +69,8 @@ def batch(
     data : the frame with everything else.
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
         as in `glmm`. Methods are "laplace", "agq" and "pql", or `PQL(reml=, scale=)`; Gaussian
-        responses with identity link are fitted exactly, from sufficient statistics. REML is for
-        these and for PQL, which has no likelihood: `loglik` is NaN, and `varcorr` shows the scale.
+        responses with identity link are fitted exactly, from sufficient statistics. PQL has no
+        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale.
     responses : numbers (n, K), a frame or a dict with a column for each response, or an iterator
         of such blocks, for more than memory holds. A missing value (NaN) masks that row in that
         response alone. A column outside the family's support fails with a sentence that says so;
@@ -155,13 +155,10 @@ def batch(
 def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> Problem:
     estimator = estimator_for(how, family, dispformula, design.weights_kind)
     plain = type(estimator) is MaximumLikelihood and not estimator.integrator.random
-    plain = plain and not getattr(how, "reml", False)
     if not (plain or isinstance(estimator, LinearMixed | PQL)):
         raise NotSupportedError(
-            f"batches are fitted by method='laplace' or 'agq' and maximum likelihood, by 'pql', or "
-            f"exactly (Gaussian responses, with reml= too), not by {estimator.label}"
-            + (" with reml=True" if getattr(how, "reml", False) else "")
-            + ": fit each response with gj.glmm"
+            "batches are fitted by method='laplace', 'agq' or 'pql', or exactly (Gaussian "
+            f"responses), not by {estimator.label}: fit each response with gj.glmm"
         )
     model, data, slots = pack(design, family, spare=False)  # a spare unit would cost every lane
     with double_precision():

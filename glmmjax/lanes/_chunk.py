@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ._gaussian import fit_linear
-from ._objective import LikelihoodLanes
+from ._objective import LaneData, LikelihoodLanes
 from ._problem import Problem, lane_data
 from ._quasi import fit_quasi
 from ._responses import Read
+from ._restricted import fit_restricted
 from ._search import LaneSearch, Optima
 from ._start import Lanes, Starts, find_starts
 from ._verdict import FAILED, judge
@@ -92,16 +93,23 @@ def _attempt(problem: Problem, lanes: Lanes, starts: Starts, general: bool) -> P
     fill = np.minimum(np.arange(padded(m)), m - 1)
     lanes, starts = lanes.take(fill), starts.take(fill)
     data = lane_data(problem, lanes)
-    if problem.linear or problem.quasi:
-        fit = fit_linear if problem.linear else fit_quasi
-        optima, evaluations = fit(problem, data, lanes, starts, m, general)
-    else:
-        model = problem.model
-        objective = LikelihoodLanes(model, data, problem.estimator.integrator, general)
-        search = LaneSearch(objective, starts, model, model.theta_slice)
-        optima, evaluations = search.run(np.arange(m)), objective.evaluations
+    kinds = ((problem.linear, fit_linear), (problem.quasi, fit_quasi),
+             (problem.restricted, fit_restricted))  # fmt: skip
+    fit = next((fit for holds, fit in kinds if holds), _fit_likelihood)
+    optima, evaluations = fit(problem, data, lanes, starts, m, general)
     part = _part(problem, lanes, optima, evaluations)
     return Part(**{name: getattr(part, name)[:m] for name in ARRAYS}, notes={})
+
+
+def _fit_likelihood(
+    problem: Problem, data: LaneData, lanes: Lanes, starts: Starts, m: int, general: bool
+) -> tuple[Optima, Int[np.ndarray, "L"]]:
+    """Maximum likelihood of the first m lanes."""
+    del lanes
+    model = problem.model
+    objective = LikelihoodLanes(model, data, problem.estimator.integrator, general)
+    search = LaneSearch(objective, starts, model, model.theta_slice)
+    return search.run(np.arange(m)), objective.evaluations
 
 
 def padded(m: int) -> int:

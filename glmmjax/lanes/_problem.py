@@ -41,8 +41,13 @@ class Problem:
         return isinstance(self.estimator, PQL)
 
     @property
+    def restricted(self) -> bool:
+        """Does an integrator integrate the mean's coefficients out as well?"""
+        return bool(getattr(getattr(self.estimator, "integrator", None), "reml", False))
+
+    @property
     def reml(self) -> bool:
-        return (self.linear or self.quasi) and self.estimator.reml
+        return self.restricted or ((self.linear or self.quasi) and self.estimator.reml)
 
     @property
     def own_scale(self) -> bool:

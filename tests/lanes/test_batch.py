@@ -42,6 +42,17 @@ def test_gaussian_lanes_are_single_fits(frame, reml):
     np.testing.assert_array_equal(batch.nobs, [72, 71, 66, 72])
 
 
+def test_restricted_likelihood_of_other_families(frame, counts):
+    """Singular lanes among them, and a dispersion that is not integrated out."""
+    batch = gj.batch("y ~ x + (1 | group)", frame, "poisson", responses=counts[:, :3], reml=True)
+    assert_same(batch, singles(batch, 3))
+    rng = np.random.default_rng(17)
+    y = rng.gamma(2.0, np.exp(predictor(frame, 4, sd=(0.0, 0.3))) / 2)
+    batch = gj.batch("y ~ x + (1 + x | group)", frame, "gamma", responses=y, reml=True)
+    assert batch.is_singular.any()
+    assert_same(batch, singles(batch, 4))
+
+
 def test_missing_values_mask_rows_of_their_lane_alone(frame, counts, poisson_batch):
     y = counts.copy()
     y[[0, 5, 30], 2] = np.nan
@@ -201,7 +212,10 @@ BAD = {
     "all bad": ({"responses": np.full((72, 2), -1.0)}, gj.DataError, "no response can be used"),
     "devices": ({"responses": np.ones((72, 2)), "devices": 99}, gj.DataError, "devices=99"),
     "method": ({"responses": np.ones((72, 2)), "method": "saem"}, gj.NotSupportedError, "gj.glmm"),
-    "reml": ({"responses": np.ones((72, 2)), "reml": True}, gj.NotSupportedError, "reml"),
+    "reml": (
+        {"responses": np.ones((72, 2)), "reml": True, "method": "agq"},
+        gj.NotSupportedError, "reml",
+    ),
     "weights": (
         {"responses": np.tile([0.0, 1, 2], (3, 24)).T, "weights": np.ones((72, 2))},
         gj.DataError, "fewer than",
