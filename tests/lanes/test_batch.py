@@ -47,10 +47,10 @@ def test_restricted_likelihood_of_other_families(frame, counts):
     batch = gj.batch("y ~ x + (1 | group)", frame, "poisson", responses=counts[:, :3], reml=True)
     assert_same(batch, singles(batch, 3))
     rng = np.random.default_rng(17)
-    y = rng.gamma(2.0, np.exp(predictor(frame, 4, sd=(0.0, 0.3))) / 2)
+    y = rng.gamma(2.0, np.exp(predictor(frame, 4, sd=(0.0, 0.3))) / 2)[:, [0, 1, 3]]
     batch = gj.batch("y ~ x + (1 + x | group)", frame, "gamma", responses=y, reml=True)
     assert batch.is_singular.any()
-    assert_same(batch, singles(batch, 4))
+    assert_same(batch, singles(batch, 3))
 
 
 def test_missing_values_mask_rows_of_their_lane_alone(frame, counts, poisson_batch):
