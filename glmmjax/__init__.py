@@ -20,6 +20,7 @@ _HOME = {
     "build": "api", "estimate": "estimators", "glmm": "api", "lmm": "api", "use_cache": "_cache",
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
     "power": "infer._power", "Bootstrap": "infer._bootstrap", "Power": "infer._power",
+    "study": "planning", "Study": "infer._stated",
     "batch": "batching", "BatchFit": "lanes", "sbc": "calibration",
     "distribute": "shard", "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from .infer._posterior_fit import PosteriorFit as PosteriorFit
     from .infer._power import Power as Power
     from .infer._power import power as power
+    from .infer._stated import Study as Study
     from .infer._store import load as load
     from .integrate import AGQ as AGQ
     from .integrate import FOCE as FOCE
@@ -103,4 +105,5 @@ if TYPE_CHECKING:
     from .model import joint as joint
     from .model import take_units as take_units
     from .nonlinear import nlmm as nlmm
+    from .planning import study as study
     from .shard import distribute as distribute

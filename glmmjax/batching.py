@@ -1,9 +1,8 @@
 """The façade of batches: a formula, data, and many responses."""
 
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from . import families
 from ._errors import DataError, DataWarning, NotSupportedError
+from ._progress import Progress, teller
 from .api import _family, glmm
 from .design import Design, make_design
 from .design._buckets import pack
@@ -27,6 +27,7 @@ from .lanes._places import Places
 from .lanes._responses import Reader, one_column, placeholder, placeholder_values, together
 from .lanes._run import CHUNK, Job, Plan, cores, fit_job
 from .lanes._store import Folder
+from .lanes._verdict import FAILED
 from .shard import list_devices
 
 
@@ -54,7 +55,7 @@ def batch(
     threads: int | None = None,
     chunk: int = CHUNK,
     out: str | PathLike[str] | None = None,
-    progress: bool | Callable[[int, int], None] = False,
+    progress: Progress = False,
 ) -> BatchFit:
     """Fit the same mixed model to many responses in one call.
 
@@ -136,7 +137,11 @@ def batch(
     )  # fmt: skip
     folder = None if out is None else Folder(out, problem, formula)
     places = Places(problem, where, threads)
-    found = plan.run(partial(_work, places, reader, folder), _teller(progress))
+    tell = teller(progress)
+    found = plan.run(
+        partial(_work, places, reader, folder),
+        lambda _, part: tell(part.size, int((part.verdict == FAILED).sum())),
+    )
     part = join([p for _, p in found])
     _check_any(part)
     names = together(job.block.names for job, _ in found)
@@ -222,20 +227,6 @@ def _lane_offset(base: np.ndarray, own: Any, rows: np.ndarray, where: slice) -> 
     out = np.repeat(base, len(mine), 0)
     out[..., 0] += mine
     return out
-
-
-def _teller(progress: Any) -> Callable[[Job, Part], None]:
-    done = [0, 0]
-
-    def tell(job: Job, part: Part) -> None:
-        done[0] += part.size
-        done[1] += int((part.verdict == 3).sum())
-        if callable(progress):
-            progress(*done)
-        elif progress:
-            print(f"glmmjax: {done[0]} responses, {done[1]} failed", file=sys.stderr)
-
-    return tell
 
 
 def _check_any(part: Part) -> None:

@@ -48,6 +48,7 @@ def nlmm(
     progress: bool | Callable[..., None] = False,
     options: dict[str, Any] | None = None,
     strict: bool = False,
+    devices: Any = None,
 ) -> Fit:
     """Fit a nonlinear mixed model.
 
@@ -88,8 +89,9 @@ def nlmm(
     start : starting values by coefficient, ``{"Asym": 190.0}``. Curves by name find their own;
         others need one for each parameter.
 
-    The other arguments are those of `glmm`; `priors=` needs an integrator. Coefficients are
-    named `Asym` for an intercept alone, else `Asym:Intercept`, `Asym:treatment[T.b]`.
+    The other arguments are those of `glmm`; `priors=` and `devices=` need an integrator.
+    Coefficients are named `Asym` for an intercept alone, else `Asym:Intercept`,
+    `Asym:treatment[T.b]`.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def nlmm(
     fit = fit_design(
         design, base, how, formula=formula, ziformula=None, dispformula=dispformula, start=start,
         priors=priors, options=_options(options, progress), record={"seed": seed},
-        seconds={"design": time.perf_counter() - began},
+        seconds={"design": time.perf_counter() - began}, devices=devices,
     )  # fmt: skip
     return announce(fit, strict)
 

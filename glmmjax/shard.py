@@ -130,8 +130,8 @@ def check_estimator(estimator: Any) -> None:
     shared = isinstance(estimator, MaximumLikelihood) and not estimator.integrator.random
     if not (shared or isinstance(estimator, LinearMixed)):
         raise NotSupportedError(
-            f"devices= is for method='laplace' and 'agq' and for exact Gaussian models, not for "
-            f"{estimator.label}: leave devices= out"
+            "devices= is for method='laplace', 'agq' and 'foce', and for exact Gaussian models, "
+            f"not for {estimator.label}: leave devices= out"
         )
 
 

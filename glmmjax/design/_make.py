@@ -1,6 +1,7 @@
 """A formula and a frame to a `Design`: rows first, then response, fixed and random columns."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,6 +167,15 @@ def keep_columns(predictor: PredictorDesign, kept: list[int]) -> PredictorDesign
         return predictor
     names = tuple(predictor.names[j] for j in kept)
     return PredictorDesign(predictor.name, predictor.X[:, kept], names, predictor.offset)
+
+
+def drop_column(design: Design, at: int) -> Design:
+    """The design without the column of one stacked coefficient."""
+    predictors, start = [], 0
+    for p in design.predictors:
+        predictors.append(keep_columns(p, [k for k in range(len(p.names)) if start + k != at]))
+        start += len(p.names)
+    return replace(design, predictors=tuple(predictors))
 
 
 def rank_notes(predictors: tuple[PredictorDesign, ...], kept: list[list[int]]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import DataError, NotSupportedError
+from .._progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ EXACT = ("exact", "laplace", "agq")
 
 
 def anova(
-    *fits: "Fit", method: str = "chisq", n: int = 999, seed: int = 0, progress: Any = None
+    *fits: "Fit", method: str = "chisq", n: int = 999, seed: int = 0, progress: Progress = None
 ) -> "pd.DataFrame":
     """Likelihood-ratio table of nested models fitted to the same data.
 
@@ -37,7 +38,8 @@ def anova(
     method: "chisq", or "bootstrap": p-values from n responses drawn from the smaller model of each
     pair, to which both are fitted, p = (1 + #{LR* >= LR}) / (1 + replicates), valid for variances
     too. Columns `replicates` and `failed` then count the draws that entered and those that could
-    not be fitted. progress is called with (fits done, failed) of each model.
+    not be fitted. progress: True prints lines to stderr, a function is called with (fits done,
+    failed) of each model.
 
     Raises DataError if the rows, the response or the weights differ, and NotSupportedError if
     the likelihoods cannot be compared: other approximations, REML beside ML, REML with different
@@ -53,7 +55,7 @@ def anova(
         raise DataError(f"anova: method is 'chisq' or 'bootstrap', not {method!r}")
     for other in fits[1:]:
         check_data(fits[0], other)
-        _check_likelihood(fits[0], other)
+        check_likelihood(fits[0], other)
     fits = tuple(sorted(fits, key=lambda f: f.df_model))
     loglik = np.array([f.loglik for f in fits])
     npar = np.array([f.df_model for f in fits])
@@ -118,7 +120,7 @@ def check_data(a: "Fit", b: "Fit") -> None:
         raise DataError("the fits have different weights, so they do not compare")
 
 
-def _check_likelihood(a: "Fit", b: "Fit") -> None:
+def check_likelihood(a: "Fit", b: "Fit") -> None:
     """The same kind of likelihood, or an error that says what to do."""
     for fit in (a, b):
         if fit.loglik_note:

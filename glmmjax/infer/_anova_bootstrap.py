@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from .._progress import Progress
 from ._bootstrap import whole_number
 from ._fit import whole_seed
-from ._replicates import Progress, refit_all
+from ._replicates import refit_all
 from ._simulate import draws
 from ._study import drawable
 
@@ -56,5 +57,12 @@ def null_ratios(
         return draws(smaller, which, seed)
 
     first, second = (refit_all(fit, null, n, progress) for fit in (smaller, larger))
-    ratio = 2 * (second.loglik - first.loglik)
+    return ratios(first.loglik, second.loglik)
+
+
+def ratios(
+    smaller: Float[np.ndarray, "n"], larger: Float[np.ndarray, "n"]
+) -> Float[np.ndarray, "n"]:
+    """2 (l1 - l0), not below 0; NaN where a fit failed or the larger model ended too low."""
+    ratio = 2 * (larger - smaller)
     return np.where(ratio < -BELOW, np.nan, np.maximum(ratio, 0.0))

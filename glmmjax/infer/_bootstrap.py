@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import DataError, NotSupportedError
+from .._progress import Progress
 from ._fit import whole_seed
-from ._replicates import Progress, Replicates, params_of, refit_all, variances_of
+from ._replicates import Replicates, params_of, refit_all, variances_of
 from ._simulate import draws
 from ._study import drawable
 from ._tables import quantile

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from .._errors import DataError
+from .._progress import Progress
 from ..design import Design
 from ..design._buckets import Slots
 from ..estimators import Estimate, LinearMixed, LinearSeries
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ._bootstrap import Bootstrap
+    from ._multistart import Multistart
 
 
 @contextmanager
@@ -332,20 +334,33 @@ class Fit:
         """The same model fitted to another response, starting from this fit."""
         return _refit.refit(self, y)
 
-    def bootstrap(
-        self, n: int = 1000, seed: int = 0, progress: Callable[[int, int], Any] | None = None
-    ) -> "Bootstrap":
+    def bootstrap(self, n: int = 1000, seed: int = 0, progress: Progress = None) -> "Bootstrap":
         """Parametric bootstrap: n responses drawn from this fit, each fitted as this one was.
 
         The result has `params`, `varcorr`, `se`, `bias`, `conf_int(level, kind)`, and counts of
-        failed and singular replicates. Rows of frequency weight w are drawn w times. progress is
-        called with (replicates done, failed). The same seed gives the same numbers.
+        failed and singular replicates. Rows of frequency weight w are drawn w times. progress:
+        True prints lines to stderr, a function is called with (replicates done, failed). The same
+        seed gives the same numbers.
         Raises `DataError` for a bad n or seed, `NotSupportedError` without a distribution to draw
         from (most PQL fits) and for frequency weights that are not whole.
         """
         from ._bootstrap import bootstrap
 
         return bootstrap(self, n, seed, progress)
+
+    def multistart(self, n: int = 20, seed: int = 0, spread: float = 5.0) -> "Multistart":
+        """Search for the maximum from n starts: the estimates, and n - 1 normal draws about them.
+
+        spread: their standard deviation in about standard errors of every parameter. The result
+        prints as a table with a row for each distinct maximum (loglik, how many starts ended
+        there, distance from the estimates) and has `.best`, the fit at the highest one. A
+        `GlmmjaxWarning` says so if that is not this fit's own.
+        Raises `DataError` for a bad n, seed or spread, and `NotSupportedError` where the fit is not
+        at the maximum of a likelihood: priors, PQL, linearisation, MCEM, SAEM.
+        """
+        from ._multistart import multistart
+
+        return multistart(self, n, seed, spread)
 
     # ---- reading (infer/_summary.py, infer/_diagnose.py) ---------------------------------
     @property

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .._errors import DataError, GlmmjaxError, NotSupportedError
+from .._progress import Progress, teller
 from ..design._response import check_variation
 from ..estimators import LinearMixed, MaximumLikelihood, stack
 from ..lanes import Problem
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ._fit import Fit
 
 BLOCK = 256  # replicates that are drawn at a time
-Progress = Callable[[int, int], Any] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,34 +122,20 @@ def refit_all(
 ) -> Replicates:  # fmt: skip
     """Fit the model of `fit` to n responses; `draws` makes those of the numbers asked for.
 
-    Binomial with trials: a response is successes, out of the trials of `fit`. progress is called
-    with (replicates done, failed).
+    Binomial with trials: a response is successes, out of the trials of `fit`. progress: True prints
+    lines to stderr, a function is called with (replicates done, failed).
     """
-    if progress is not None and not callable(progress):
-        raise DataError("progress= is a function of (replicates done, failed), such as print")
-    began = time.perf_counter()
+    tell, began = teller(progress), time.perf_counter()
     blocks = (
         Block(None, draws(range(first, min(first + BLOCK, n))).T) for first in range(0, n, BLOCK)
     )
     layout = layout_of(problem_of(fit), fit.settings.formula)
     each = _lanes if side_by_side(fit) else _one_by_one
-    found = each(fit, layout, blocks, _teller(progress))
+    found = each(fit, layout, blocks, tell)
     return Replicates(
         fit, layout, found.x, found.se, found.loglik, found.verdict, np.any(found.pinned, axis=1),
         found.notes, time.perf_counter() - began,
     )  # fmt: skip
-
-
-def _teller(progress: Progress) -> Callable[[int, int], None]:
-    done = [0, 0]
-
-    def tell(replicates: int, failed: int) -> None:
-        done[0] += replicates
-        done[1] += failed
-        if progress is not None:
-            progress(*done)
-
-    return tell
 
 
 def _lanes(fit: "Fit", layout: Layout, blocks: Iterator[Block], tell: Any) -> Part:

@@ -1,4 +1,4 @@
-"""Studies that draws can be made of: frequency weights as rows, and a study several times over.
+"""Studies to draw from and to fit: weights as rows, a study several times over, or less a column.
 
 A row of frequency weight w says that w responses with these covariates were observed. The
 likelihood is that of w equal rows, but new responses would differ from one another. So before
@@ -14,6 +14,8 @@ from jaxtyping import Int
 from .._errors import NotSupportedError
 from ..design import Design
 from ..design._buckets import pack
+from ..design._make import drop_column
+from ..model import Params
 
 if TYPE_CHECKING:
     from ._fit import Fit
@@ -60,6 +62,34 @@ def repeated(fit: "Fit", times: int) -> "Fit":
     return _again(fit, replace(design, terms=terms))
 
 
+def without(fit: "Fit", at: int) -> "Fit":
+    """The model without the column of one stacked coefficient, all else as it was estimated.
+
+    It is not fitted: what it is good for is `refit`, which starts from there.
+    """
+    from ._engine import device_data
+    from ._fit import double_precision
+
+    design, e = drop_column(fit.design, at), fit.estimate
+    model, packed, slots = pack(design, fit.family)
+    with double_precision():
+        data = device_data(packed)
+
+    def less(v: np.ndarray) -> np.ndarray:
+        for axis in range(v.ndim):
+            v = np.delete(v, at, axis)
+        return v
+
+    def params(p: Params) -> Params:
+        return replace(p, beta=less(np.asarray(p.beta)))
+
+    start = replace(e.start, params=params(e.start.params), T=less(e.start.T))
+    estimate = replace(
+        e, params=params(e.params), cov=less(e.cov), pinned=less(e.pinned), start=start
+    )
+    return replace(fit, design=design, model=model, slots=slots, data=data, estimate=estimate)
+
+
 def _take(design: Design, rows: Int[np.ndarray, "m"]) -> Design:
     """These rows of a design, in this order."""
     predictors = (replace(p, X=p.X[rows], offset=p.offset[rows]) for p in design.predictors)
@@ -72,9 +102,13 @@ def _take(design: Design, rows: Int[np.ndarray, "m"]) -> Design:
 
 
 def _again(fit: "Fit", design: Design) -> "Fit":
-    """The same model and method on another design."""
+    """The same model and method on another design; what was stated stays as it was stated."""
     from ._engine import device_data
     from ._fit import double_precision
+    from ._stated import STATED, restate
+
+    if fit.estimate.status == STATED:
+        return restate(fit, design)
 
     model, data, slots = pack(design, fit.family)
     with double_precision():

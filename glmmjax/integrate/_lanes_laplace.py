@@ -83,7 +83,7 @@ def _bucket(beta: Array, Lam: Array, bucket: Bucket, model: Model, u: Array, ste
     def step(s: Any) -> Any:
         return s[0] + 1, *_newton(bucket, model, lam, z, base, s[1])
 
-    first = 0, [u[:, j] for j in range(q)], jnp.full_like(beta[0], jnp.inf)
+    first = 0, [u[:, j] for j in range(q)], jnp.full(beta.shape[1:], jnp.inf, beta.dtype)
     _, parts, worst = jax.lax.while_loop(more, step, first)
     at = _at(bucket, model, lam, z, base, parts)
     value = _value(bucket, model, at, parts)

@@ -73,9 +73,10 @@ def fit_chunk(
     return replace(out, nobs=np.where(usable, rows.sum(1), 0))
 
 
-def fit_lanes(problem: Problem, lanes: Lanes) -> Part:
+def fit_lanes(problem: Problem, lanes: Lanes, starts: Starts | None = None) -> Part:
     """Lanes whose responses can be used: searched, and once more from another start."""
-    starts = find_starts(problem.design, problem.model, problem.family, lanes)
+    if starts is None:
+        starts = find_starts(problem.design, problem.model, problem.family, lanes)
     part = _attempt(problem, lanes, starts, False)
     lost = np.flatnonzero(part.verdict == FAILED)
     if lost.size:

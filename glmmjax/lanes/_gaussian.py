@@ -190,7 +190,7 @@ class GaussianLanes:
         if self.sigma is not None:
             c, given, scale = 0.0 * c, 0.0 * given, np.full_like(scale, self.sigma)
         beta = self.b0 + out[:, 2 + 2 * t : 2 + 2 * t + P] @ self.T.T
-        root = self.T @ out[:, 2 + 2 * t + P :].reshape(-1, P, P)
+        root = self.T @ out[:, 2 + 2 * t + P :].reshape(len(out), P, P)
         x = np.concatenate([beta, np.log(scale)[:, None], scale[:, None] * best.x], 1)
         pinned = np.concatenate([np.zeros((len(x), P + 1), bool), best.pinned], 1)
         return replace(best, x=x, cov=_covariance(best, scale, root, c, given), pinned=pinned)

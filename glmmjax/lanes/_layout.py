@@ -27,6 +27,21 @@ class Factor:
         q = len(self.effects)
         return tuple((i, j) for j in range(q) for i in range(j + 1, q)) * (len(self.entries) > q)
 
+    @property
+    def sds(self) -> list[str]:
+        """Names of the standard deviations."""
+        return [f"{self._head}sd:{self.group}:{e}" for e in self.effects]
+
+    @property
+    def correlations(self) -> list[str]:
+        """Names of the correlations of `pairs`."""
+        e = self.effects
+        return [f"{self._head}cor:{self.group}:{e[j]}:{e[i]}" for i, j in self.pairs]
+
+    @property
+    def _head(self) -> str:
+        return "" if self.component == "cond" else f"{self.component}:"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -51,11 +66,7 @@ class Layout:
 
     def columns(self) -> list[str]:
         """Names of the variance components."""
-        out = []
-        for f in self.factors:
-            head = "" if f.component == "cond" else f"{f.component}:"
-            out += [f"{head}sd:{f.group}:{e}" for e in f.effects]
-            out += [f"{head}cor:{f.group}:{f.effects[j]}:{f.effects[i]}" for i, j in f.pairs]
+        out = [name for f in self.factors for name in (*f.sds, *f.correlations)]
         return [*out, *(["sd:Residual"] if self.residual is not None else [])]
 
     def variances(self, x: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L V"]:

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from .._errors import DataError, NotSupportedError
 from ..design import Design
-from ..design._make import keep_columns
+from ..design._make import drop_column
 from ..infer._fit import double_precision
 from ._chunk import Part, fit_chunk, join, padded
 from ._objective import LikelihoodLanes
@@ -95,13 +95,7 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
 
 def _without(problem: Problem, at: int) -> Problem:
     """The problem without one column."""
-    design, start = problem.design, 0
-    predictors = []
-    for p in design.predictors:
-        keep = [k for k in range(len(p.names)) if start + k != at]
-        start += len(p.names)
-        predictors.append(keep_columns(p, keep))
-    return _repack(problem, replace(design, predictors=tuple(predictors)))
+    return _repack(problem, drop_column(problem.design, at))
 
 
 def _repack(problem: Problem, design: Design) -> Problem:

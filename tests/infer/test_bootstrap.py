@@ -99,11 +99,14 @@ def test_intervals_by_hand(sleepstudy_fit, sleepstudy_bootstrap):
     assert_allclose(own, basic.loc[own.index], rtol=1e-7)
 
 
-def test_the_same_seed_and_other_seeds(cbpp_fit, cbpp_bootstrap):
+def test_the_same_seed_and_other_seeds(cbpp_fit, cbpp_bootstrap, capsys):
     said = []
     same = cbpp_fit.bootstrap(16, seed=1, progress=lambda *done: said.append(done))
     assert_array_equal(same.params, cbpp_bootstrap.params)
     assert said[-1] == (16, same.failed)
+    assert capsys.readouterr().err == ""
+    cbpp_fit.bootstrap(16, seed=1, progress=True)
+    assert f"glmmjax: 16 responses, {same.failed} failed\n" in capsys.readouterr().err
     assert (cbpp_fit.bootstrap(16, seed=2).params != same.params).to_numpy().any()
     assert "16 replicates: ok" in repr(same)
 
@@ -163,8 +166,8 @@ def test_what_has_no_distribution_is_refused(cbpp, cbpp_fit):
             cbpp_fit.bootstrap(bad)
     with pytest.raises(gj.DataError, match="seed"):
         cbpp_fit.bootstrap(2, seed=-1)
-    with pytest.raises(gj.DataError, match="such as print"):
-        cbpp_fit.bootstrap(2, progress=True)
+    with pytest.raises(gj.DataError, match="True, False or a function"):
+        cbpp_fit.bootstrap(2, progress="yes")
 
 
 def test_bad_intervals_are_refused(cbpp_fit, cbpp_bootstrap):

@@ -87,6 +87,11 @@ SCRIPT = """
         np.column_stack([b.loglik, b.params, b.bse, b.verdict == "ok"]).astype(float).tolist()
         for b in batches
     ]
+    orange = gj.datasets.load("Orange")
+    out["curve"] = [
+        numbers(gj.nlmm("circumference ~ SSlogis(age, Asym, xmid, scal)", orange,
+                        random="Asym ~ 1 | Tree", devices=d)) for d in (None, 3)
+    ]
     crossed = {"y": frame["y"], "x": x, "a": g % 5, "b": np.arange(U * n) % 7}
     out["crossed"] = error(gj.glmm, "y ~ x + (1 | a) + (1 | b)", crossed, devices=2)
     out["too many"] = [
@@ -139,9 +144,15 @@ def test_several_devices_give_what_one_gives(found, what):
     np.testing.assert_allclose(several, one, rtol=1e-9, atol=1e-9)
 
 
+def test_curves_lie_on_several_devices_too(found):
+    one, several = found["curve"]
+    np.testing.assert_allclose(several[:4], one[:4], rtol=1e-9)
+    np.testing.assert_allclose(several[4:], one[4:], rtol=1e-6)
+
+
 def test_all_devices_have_work(found):
     assert found["modes"][0] == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert found["modes"][-1] == [5, 6, 7]
+    assert found["modes"][-2:] == [[5, 6, 7], [0, 1, 2]]
     assert found["lanes"][:3] == [[0, 0]] * 3
     assert sorted(found["lanes"][3:5]) == [[6, 6], [7, 7]]
 
