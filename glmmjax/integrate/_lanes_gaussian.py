@@ -98,7 +98,7 @@ def _slopes(parts, lam, beta: Array, V_oo: Array, reml: bool) -> tuple[Array, Ar
     S, Lo, wide, C, B = parts
     q, P = len(S), len(beta)
     V = inverse(Lo)
-    v = jnp.concatenate([-beta, jnp.ones_like(beta[:1])])[None]
+    v = jnp.concatenate([-beta, jnp.ones((1, beta.shape[1]), beta.dtype)])[None]
     u = backward(Lo, [(b * v).sum(1) for b in B])
     Su = times(S, times(lam, u))
     miss = [Su[j] - (C[j] * v).sum(1) for j in range(q)]

@@ -135,6 +135,14 @@ def test_crossed_factors(frame, counts):
     assert_same(batch, singles(batch, 2))
 
 
+@pytest.mark.parametrize("method", ["pql", "laplace"])
+def test_a_model_without_coefficients(frame, method):
+    y = predictor(frame, 2) + np.random.default_rng(3).normal(size=(len(frame), 2))
+    family, y = ("poisson", np.rint(y**2)) if method == "pql" else ("gaussian", y)
+    batch = gj.batch("y ~ 0 + (1 | group)", frame, family, responses=y, method=method)
+    assert_same(batch, singles(batch, 2))
+
+
 def test_quasi_families(frame, counts):
     y = counts[:, :2] + 0.25
     y[7, 1] = -0.5
