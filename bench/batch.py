@@ -7,6 +7,9 @@ Standard errors and verdicts are included, and responses are all different. `wal
 `CPU` what the process used on all cores: on a machine that does other things as well only the
 second can be compared. "cold" is the first call of a process, which compiles.
 
+The last workload is many data sets: logistic with correlated intercepts and slopes again, in
+each 20 to 60 groups of 4 to 12 rows, beside gj.glmm of the first of them, one after another.
+
 Beside it: gj.glmm, and `refit` of its fit, response after response, and with `--r` lme4's `refit`
 and glmmTMB. Each answers for the same first responses, and the largest differences stand beside.
 --big goes on to 10^5 responses of the linear model.
@@ -104,6 +107,43 @@ def line(name: str, K: int, how: str, t: Timing, batch: gj.BatchFit) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def ragged(K: int) -> pd.DataFrame:
+    """K data sets below each other, told apart by `site`."""
+    rng, frames = np.random.default_rng(2), []
+    work = WORKLOADS["logistic"]
+    for k in range(K):
+        groups = int(rng.integers(20, 61))
+        group = np.repeat(np.arange(groups), rng.integers(4, 13, groups))
+        x, trt = rng.normal(size=len(group)), (group % 2).astype(float)
+        b = rng.normal(size=(groups, 2)) * work.sd
+        eta = np.column_stack([np.ones(len(x)), x, trt]) @ work.beta + b[group, 0] + b[group, 1] * x
+        frames.append(pd.DataFrame({"site": k, "group": [f"g{j}" for j in group], "x": x,
+                                    "trt": trt, "y": _bernoulli(rng, eta)}))  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def many_data_sets(K: int) -> list[str]:
+    """Prints the rows of K data sets; rates of one after another, and how far they are apart."""
+    from glmmjax.lanes._objective import _SEEN as programs
+
+    frame, formula = ragged(K), WORKLOADS["logistic"].formula
+    before, batch = len(programs), None
+    for how in ("cold", "warm"):
+        t, batch = timed(lambda: gj.batch(formula, frame, by="site"))
+        print(line("data sets", K, how, t, batch), flush=True)
+    assert batch is not None and batch.plan is not None
+    sets = [part for _, part in frame[frame["site"] <= SINGLES].groupby("site", sort=False)]
+    gj.glmm(formula, sets[-1])
+    t, fits = timed(lambda: [gj.glmm(formula, part) for part in sets[:SINGLES]])
+    far = max(float(np.abs(f.params - batch.params.iloc[k]).max()) for k, f in enumerate(fits))
+    return [
+        f"data sets: {len(frame):,} rows in {len(batch.plan.tasks)} class(es) of shapes, "
+        f"{len(programs) - before} programs",
+        f"data sets: gj.glmm: {SINGLES / t.wall:,.1f} a second, CPU {1e3 * t.cpu / SINGLES:.1f} ms "
+        f"a fit; coefficients differ by {far:.0e} at most",
+    ]
+
+
 def one_by_one(work: Workload, Y: np.ndarray, batch: gj.BatchFit) -> list[str]:
     """Rates of gj.glmm and of refit, and how far their estimates are from the batch's."""
     frame, out = work.frame(), []
@@ -199,6 +239,7 @@ def main(arguments: list[str]) -> None:
                 notes += [f"- {name}: {text}" for text in one_by_one(work, Y, batch)]
                 if "--r" in arguments and work.method == "laplace":
                     notes += [f"- {name}: {text}" for text in in_r(work, Y, batch)]
+    notes += [f"- {text}" for text in many_data_sets(2000)]
     if "--big" in arguments:
         work = WORKLOADS["linear"]
         Y = work.responses(100_000)

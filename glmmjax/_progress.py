@@ -9,8 +9,10 @@ from ._errors import DataError
 Progress = bool | Callable[[int, int], Any] | None
 
 
-def teller(progress: Progress) -> Callable[[int, int], None]:
+def teller(progress: Progress, what: str = "responses") -> Callable[[int, int], None]:
     """A function of the (fits done, failed) since its last call; `progress` hears of their sums.
+
+    what: that is fitted.
 
     Raises `DataError` where `progress` is neither True, False, None nor a function.
     """
@@ -26,6 +28,6 @@ def teller(progress: Progress) -> Callable[[int, int], None]:
         if callable(progress):
             progress(*done)
         elif progress:
-            print(f"glmmjax: {done[0]} responses, {done[1]} failed", file=sys.stderr)
+            print(f"glmmjax: {done[0]} {what}, {done[1]} failed", file=sys.stderr)
 
     return tell

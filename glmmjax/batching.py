@@ -1,8 +1,9 @@
-"""The façade of batches: a formula, data, and many responses."""
+"""The façade of batches: a formula, and many responses on one design or many data sets."""
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -16,16 +17,26 @@ from .api import _family, glmm
 from .design import Design, make_design
 from .design._buckets import pack
 from .design._frame import Frame
+from .design._stack import Sets, are_frames, split_frame, stack_frames
 from .estimators import PQL, LinearMixed, MaximumLikelihood
 from .infer._engine import device_data
 from .infer._fit import double_precision
 from .infer._methods import estimator_for, resolve_method
 from .lanes import BatchFit, Problem
-from .lanes._chunk import Part, join
+from .lanes._by_lane import by_lane, lane_offset, lane_weight
+from .lanes._chunk import Part
 from .lanes._layout import layout_of
 from .lanes._places import Places
-from .lanes._responses import Reader, one_column, placeholder, placeholder_values, together
-from .lanes._run import CHUNK, Job, Plan, cores, fit_job
+from .lanes._responses import (
+    Reader,
+    blocks,
+    one_column,
+    placeholder,
+    placeholder_values,
+    together,
+)
+from .lanes._run import CHUNK, Job, Plan, Task, cores, fit_job
+from .lanes._sets import notes_of, of_rows, tasks_of, usable
 from .lanes._store import Folder
 from .lanes._verdict import FAILED
 from .shard import list_devices
@@ -36,7 +47,8 @@ def batch(
     data: Any,
     family: str | families.AbstractFamily = "binomial",
     *,
-    responses: Any,
+    responses: Any = None,
+    by: str | None = None,
     link: Any = None,
     method: Any = "laplace",
     nodes: int | None = None,
@@ -57,17 +69,20 @@ def batch(
     out: str | PathLike[str] | None = None,
     progress: Progress = False,
 ) -> BatchFit:
-    """Fit the same mixed model to many responses in one call.
+    """Fit the same mixed model to many responses, or to many data sets, in one call.
 
-    Every response is a model of its own, with its own coefficients, variances, log-likelihood and
-    verdict, as `glmm` would fit it. They share the design, and are fitted side by side.
+    Each is a model of its own, with its own coefficients, variances, log-likelihood and verdict, as
+    `glmm` would fit it. Responses share one design: `responses=`. Data sets have designs of their
+    own, of different sizes: `by=`, or a list or dict of frames as `data`. All are fitted side by
+    side.
 
     Parameters
     ----------
-    formula : as in `glmm`. The first name on its left side is a placeholder that each response
-        takes the place of, as in ``"y ~ x + (1 | g)"`` or ``"cbind(y, n - y) ~ x + (1 | g)"``; it
-        need not be a column of the data.
-    data : the frame with everything else.
+    formula : as in `glmm`. With `responses=` the first name on its left side is a placeholder that
+        each response takes the place of, as in ``"y ~ x + (1 | g)"`` or
+        ``"cbind(y, n - y) ~ x + (1 | g)"``; it need not be a column of the data.
+    data : the frame with everything else; or a list of frames, or a dict of them by name, one a
+        data set.
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
         as in `glmm`. Methods are "laplace", "agq" and "pql", or `PQL(reml=, scale=)`; Gaussian
         responses with identity link are fitted exactly, from sufficient statistics. PQL has no
@@ -76,26 +91,35 @@ def batch(
         of such blocks, for more than memory holds. A missing value (NaN) masks that row in that
         response alone. A column outside the family's support fails with a sentence that says so;
         the others do not notice.
-    weights, offset : as in `glmm`, or (n, K), one column for each response.
+    by : the column of `data` whose values tell data sets apart, in order of first appearance; their
+        text is the name.
+    weights, offset : as in `glmm`; or with `responses=` (n, K), one column for each response.
     correlation : None; residuals that correlate are for single fits.
     devices : a number of this process's devices, or a list of them, that chunks are dealt over;
         None leaves the device to JAX.
     threads : chunks that are fitted at once; by default the cores that this process may use, or
         one for each of `devices`.
-    chunk : responses fitted together.
+    chunk : responses or data sets fitted together.
     out : a folder that gets a file for each chunk as it is done. A second call with the same
         arguments fits what is not there yet.
     progress : True prints a line a chunk to stderr; a callable gets (responses done, failed).
 
+    Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
+    such as `scale` and `poly` are those of all rows together. The levels of a grouping factor are
+    each data set's own, whatever their names. A column that the rows of a data set do not determine
+    (a level that it lacks) is NaN there, and `advice` says which. A data set that `glmm` would
+    refuse fails with the same sentence, and the others do not notice.
+
     Returns
     -------
-    BatchFit : `params`, `bse`, `varcorr` with one row a response, `loglik`, `verdict`, `advice`,
-        and `[k]`, the single `Fit` of one response, which fits it again.
+    BatchFit : `params`, `bse`, `varcorr` with one row a response or data set, `loglik`, `verdict`,
+        `advice`, and `[k]`, the single `Fit` of one, by `glmm` on its data alone.
 
     Raises
     ------
-    FormulaError, DataError : for the design, for more devices than there are, and where responses
-        have another number of rows, no columns, or are not numbers.
+    FormulaError, DataError : for the design, for more devices than there are, where responses have
+        another number of rows, no columns, or are not numbers, where values of `by` are missing,
+        and where frames lack a column, or hold text in one and numbers in another.
     NotSupportedError : for methods that are not for batches.
     """
     began = time.perf_counter()
@@ -106,58 +130,132 @@ def batch(
     where = None if devices is None else list_devices(devices, local=True)
     threads = _count(threads, "threads", cores() if where is None else len(where))
     chunk = _count(chunk, "chunk", CHUNK)
-    given = families.get(family, link)
-    family = _family(family, link, ziformula)
-    columns: dict[str, Any] = {
-        "weights_kind": weights_kind,
-        "missing": missing,
-        "contrasts": contrasts,
-        "subset": subset,
-        "trials": trials,
-    }
-    parts = {"ziformula": ziformula, "dispformula": dispformula}
-    frame, n = _with_placeholder(formula, data, family)
-    lane_weights = _by_lane(weights, n, "weights")
-    lane_offset = _by_lane(offset, n, "offset")
-    design = make_design(
-        formula, frame, family, **parts, **columns,
-        weights=weights if lane_weights is None else None,
-        offset=offset if lane_offset is None else None,
+    ask = _Ask(
+        formula, families.get(family, link), _family(family, link, ziformula),
+        {"method": method, "nodes": nodes, "reml": reml},
+        {"weights_kind": weights_kind, "missing": missing, "contrasts": contrasts,
+         "ziformula": ziformula, "dispformula": dispformula},
+        {"weights": weights, "offset": offset, "trials": trials, "subset": subset},
+        chunk, threads,
     )  # fmt: skip
-    for note in design.notes:
+    sets = _data_sets(data, responses, by)
+    lanes = _of_responses(ask, data, responses) if sets is None else _of_sets(ask, sets)
+    for note in lanes.warnings:
         warnings.warn(note, DataWarning, stacklevel=2)
-    how = resolve_method(method, nodes, reml)
-    problem = _problem(design, family, how, dispformula)
-    reader = Reader(formula, Frame(frame), family, design.rows, trials)
-    base = design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
-    plan = Plan(
-        problem, reader, responses, n, chunk, threads,
-        partial(_lane_weight, base[0], lane_weights, design.rows),
-        partial(_lane_offset, base[1], lane_offset, design.rows),
-    )  # fmt: skip
-    folder = None if out is None else Folder(out, problem, formula)
-    places = Places(problem, where, threads)
-    tell = teller(progress)
+    plan, what = lanes.plan, "responses" if sets is None else "data sets"
+    problems = [task.problem for task in plan.tasks]
+    folder = None if out is None else Folder(out, problems[0], formula)
+    places = Places(problems, where, threads)
+    tell = teller(progress, what)
+    if lanes.failed:
+        tell(len(lanes.failed), len(lanes.failed))
     found = plan.run(
-        partial(_work, places, reader, folder),
+        partial(_work, places, folder),
         lambda _, part: tell(part.size, int((part.verdict == FAILED).sum())),
     )
-    part = join([p for _, p in found])
-    _check_any(part)
-    names = together(job.block.names for job, _ in found)
+    part = plan.gather([p for _, p in found])
+    if sets is None:
+        _check_any(part)
+    part = replace(part, notes=part.notes | lanes.notes)
+    names = together(job.block.names for job, _ in found) if sets is None else sets.names
+    again = None if isinstance(responses, Iterator) else plan
+    layout = replace(layout_of(problems[0], formula), what=what)
+    return BatchFit(layout, part, names, lanes.single, again, time.perf_counter() - began)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ask:
+    """What `batch` was asked: the arguments of `glmm`, and how lanes are cut.
+
+    given: the family as named; rows: arguments that may be arrays, one value a row.
+    """
+
+    formula: str
+    given: Any
+    family: Any
+    how: dict[str, Any]
+    columns: dict[str, Any]
+    rows: dict[str, Any]
+    chunk: int
+    threads: int
+
+    def design(self, data: Any, rows: dict[str, Any]) -> Design:
+        return make_design(self.formula, data, self.family, **self.columns, **rows)
+
+    def glmm(self, data: Any, rows: dict[str, Any]) -> Any:
+        return glmm(self.formula, data, self.given, **self.how, **self.columns, **rows)
+
+    def method(self) -> Any:
+        return resolve_method(**self.how)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lanes:
+    """What is to be fitted, and what is known of it before.
+
+    notes: sentences on lanes; failed: those that are not fitted; single: one of them, by `glmm`.
+    """
+
+    plan: Plan
+    warnings: tuple[str, ...]
+    single: Callable[[int], Any] | None
+    notes: dict[int, str]
+    failed: tuple[int, ...] = ()
+
+
+def _data_sets(data: Any, responses: Any, by: Any) -> Sets | None:
+    """The data sets, or None for responses on one design."""
+    many = are_frames(data)
+    if (responses is not None) + (by is not None) + many != 1:
+        raise DataError(
+            "a batch has responses= on one frame, or data sets: by=, a column of one frame, or "
+            "data=, a list or dict of frames; give one of the three"
+        )
+    if by is not None:
+        return split_frame(data, by)
+    return stack_frames(data) if many else None
+
+
+def _of_responses(ask: _Ask, data: Any, responses: Any) -> _Lanes:
+    frame, n = _with_placeholder(ask.formula, data, ask.family)
+    own = {k: by_lane(ask.rows[k], n, k) for k in ("weights", "offset")}
+    shared = {k: None if own.get(k) is not None else v for k, v in ask.rows.items()}
+    design = ask.design(frame, shared)
+    problem = _problem(design, ask.family, ask.method(), ask.columns["dispformula"])
+    reader = Reader(ask.formula, Frame(frame), ask.family, design.rows, ask.rows["trials"])
+    weight, offset = design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
+    task = Task(
+        problem, reader, partial(blocks, responses, n),
+        partial(lane_weight, weight, own["weights"], design.rows),
+        partial(lane_offset, offset, own["offset"], design.rows),
+    )  # fmt: skip
     single = None
-    if isinstance(responses, Iterator):
-        plan = None
-    else:
-        arguments = {"method": method, "nodes": nodes, "reml": reml, **parts, **columns}
-        own = (weights if lane_weights is None else lane_weights,
-               offset if lane_offset is None else lane_offset)  # fmt: skip
-        single = partial(_single, formula, frame, given, responses, own, arguments)
-    seconds = time.perf_counter() - began
-    return BatchFit(layout_of(problem, formula), part, names, single, plan, seconds)
+    if not isinstance(responses, Iterator):
+        single = partial(_single, ask, frame, responses, own)
+    return _Lanes(Plan((task,), ask.chunk, ask.threads), design.notes, single, {})
+
+
+def _of_sets(ask: _Ask, sets: Sets) -> _Lanes:
+    residual = ask.family.name == "gaussian"
+    found = usable(sets, ask.design, ask.rows, residual, ask.columns["missing"] == "raise")
+    made = partial(_of_own_design, ask.family, ask.method(), ask.columns["dispformula"])
+    tasks, order = tasks_of(found.deal, ask.family, made, ask.chunk * ask.threads)
+    plan = Plan(tuple(tasks), ask.chunk, ask.threads, found.sets[order], sets.count)
+    return _Lanes(
+        plan, found.notes, lambda k: ask.glmm(sets.one(k), of_rows(ask.rows, sets.rows(k))),
+        notes_of(found), tuple(found.wrong),
+    )  # fmt: skip
 
 
 def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> Problem:
+    model, data, slots = pack(design, family, spare=False)  # a spare unit would cost every lane
+    return _with_estimator(family, how, dispformula, design, model, data, slots)
+
+
+def _with_estimator(
+    family: Any, how: Any, dispformula: str | None, design: Design, model: Any, data: Any,
+    slots: Any,
+) -> Problem:  # fmt: skip
     estimator = estimator_for(how, family, dispformula, design.weights_kind)
     plain = type(estimator) is MaximumLikelihood and not estimator.integrator.random
     if not (plain or isinstance(estimator, LinearMixed | PQL)):
@@ -165,19 +263,29 @@ def _problem(design: Design, family: Any, how: Any, dispformula: str | None) -> 
             "batches are fitted by method='laplace', 'agq' or 'pql', or exactly (Gaussian "
             f"responses), not by {estimator.label}: fit each response with gj.glmm"
         )
-    model, data, slots = pack(design, family, spare=False)  # a spare unit would cost every lane
     with double_precision():
         data = device_data(data)
         estimator.check(model, data)
     return Problem(design, family, model, slots, data, estimator, dispformula is not None)
 
 
-def _work(places: Places, reader: Reader, folder: Folder | None, job: Job) -> Part:
+def _of_own_design(*parts: Any) -> Problem:
+    problem = _with_estimator(*parts)
+    if problem.quasi or problem.restricted:
+        raise NotSupportedError(
+            "data sets are fitted by maximum likelihood (method='laplace' or 'agq'), or exactly "
+            "(Gaussian responses), not by PQL or by REML of other families: fit each with gj.glmm"
+        )
+    return problem
+
+
+def _work(places: Places, folder: Folder | None, job: Job) -> Part:
     """One chunk: found on disk, or fitted and kept there."""
     part = None if folder is None else folder.find(job)
     if part is None:
-        with places.borrow() as problem:
-            part = fit_job(problem, reader, job)
+        assert job.task is not None
+        with places.borrow(job.task.problem) as problem:
+            part = fit_job(problem, job.task.reader, job)
         if folder is not None:
             folder.write(job, part)
     return part
@@ -198,49 +306,14 @@ def _with_placeholder(formula: str, data: Any, family: Any) -> tuple[dict[str, A
     return {**columns, placeholder(formula): placeholder_values(family, frame.n)}, frame.n
 
 
-def _by_lane(value: Any, n: int, role: str) -> np.ndarray | None:
-    """(K, n) numbers if there is a column for each response, else None."""
-    if value is None or isinstance(value, str) or np.ndim(value) != 2:
-        return None
-    found = np.asarray(value, float).T
-    if found.shape[1] != n:
-        raise DataError(f"{role}= has {found.shape[1]} rows, the data have {n}")
-    if not np.isfinite(found).all() or (role == "weights" and (found < 0).any()):
-        raise DataError(f"{role}= must be finite{', and 0 or more' * (role == 'weights')}")
-    return found
-
-
-def _slice(values: np.ndarray, where: slice, role: str) -> np.ndarray:
-    if where.stop > len(values):
-        raise DataError(f"{role}= has {len(values)} columns, fewer than there are responses")
-    return values[where]
-
-
-def _lane_weight(base: np.ndarray, own: Any, rows: np.ndarray, where: slice) -> np.ndarray:
-    return base if own is None else base * _slice(own, where, "weights")[:, rows]
-
-
-def _lane_offset(base: np.ndarray, own: Any, rows: np.ndarray, where: slice) -> np.ndarray:
-    if own is None:
-        return base
-    mine = _slice(own, where, "offset")[:, rows]
-    out = np.repeat(base, len(mine), 0)
-    out[..., 0] += mine
-    return out
-
-
 def _check_any(part: Part) -> None:
     """Where no response at all can be used, the first reason is an error."""
     if len(part.notes) == part.size:
         raise DataError(f"no response can be used; the first: {part.notes[0]}")
 
 
-def _single(
-    formula: str, frame: dict[str, Any], family: Any, responses: Any,
-    by_lane: tuple[Any, Any], arguments: dict[str, Any], k: int,
-) -> Any:  # fmt: skip
+def _single(ask: _Ask, frame: dict[str, Any], responses: Any, own: dict[str, Any], k: int) -> Any:
     """The fit of response k by `glmm`."""
-    values = one_column(responses, k)
-    own = [v[k] if isinstance(v, np.ndarray) and v.ndim == 2 else v for v in by_lane]
-    columns = {**frame, placeholder(formula): values}
-    return glmm(formula, columns, family, weights=own[0], offset=own[1], **arguments)
+    columns = {**frame, placeholder(ask.formula): one_column(responses, k)}
+    mine = {name: v[k] for name, v in own.items() if v is not None}
+    return ask.glmm(columns, ask.rows | mine)

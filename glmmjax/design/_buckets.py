@@ -89,7 +89,7 @@ def pack(
     unit = components(groups, n)
     if curve is not None and _one_trajectory(curve, covariates, (X, offset, *Z), unit):
         model = replace(model, curve=curve.together())
-    local, sizes, members = _local_levels(groups, unit)
+    local, sizes, members = local_levels(groups, unit)
     buckets, rows, sources, levels = [], [], [], []
     for chosen in _choose_buckets(np.bincount(unit), WORTH_ROWS if worth is None else worth):
         shape = _Shape(
@@ -162,7 +162,7 @@ class _Shape:
     sizes: tuple[int, ...]
 
 
-def _local_levels(groups: tuple[Group, ...], unit: np.ndarray):
+def local_levels(groups: tuple[Group, ...], unit: np.ndarray):
     """Levels numbered inside their unit: (local code per row, counts (U, G), members per group)."""
     U = int(unit.max()) + 1 if unit.size else 0
     local, members = [], []

@@ -97,7 +97,7 @@ def factorise(values: Sequence[Hashable]) -> Category:
     index: dict[Any, int] = {None: -1}
     codes = [index.setdefault(value, len(index) - 1) for value in values]
     del index[None]
-    return _sorted_levels(np.asarray(codes, dtype=np.int32), tuple(index))
+    return sorted_levels(np.asarray(codes, dtype=np.int32), tuple(index))
 
 
 def labels(column: Column) -> Category:
@@ -123,6 +123,10 @@ def _from_pandas(series: Any, name: str) -> Column:
     if kind == "category":
         levels = _plain_levels(series.cat.categories.tolist(), name)
         return Category(series.cat.codes.to_numpy().astype(np.int32), levels, declared=True)
+    if kind in ("str", "string"):
+        codes, levels = series.factorize()
+        if len(levels):
+            return sorted_levels(codes.astype(np.int32), tuple(map(str, levels.tolist())))
     if series.dtype.kind in "OUT" or kind in ("str", "string"):
         return _from_objects(series.to_numpy(dtype=object), name)
     if series.dtype.kind in "biuf" and not isinstance(series.dtype, np.dtype):
@@ -209,7 +213,7 @@ def _plain_levels(levels: list[Any], name: str) -> tuple[Label, ...]:
     return plain
 
 
-def _sorted_levels(codes: np.ndarray, levels: tuple[Any, ...]) -> Category:
+def sorted_levels(codes: np.ndarray, levels: tuple[Any, ...]) -> Category:
     order = sorted(range(len(levels)), key=levels.__getitem__)
     place = np.empty(len(levels) + 1, dtype=np.int32)
     place[-1] = -1

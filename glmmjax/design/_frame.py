@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from .._errors import DataError
 from ._columns import Column, read_column, read_labels
@@ -50,6 +51,26 @@ class Frame:
         for name in names:
             if name in self.names and name not in self._columns:
                 self._columns[name] = read_labels(self._native[self._keys[name]], name)
+
+
+class View:
+    """Some rows of a frame, with the face of a `Frame`."""
+
+    def __init__(self, frame: Any, rows: Int[np.ndarray, "n"]):
+        self._frame, self._rows, self.names, self.n = frame, rows, frame.names, len(rows)
+
+    def column(self, name: str) -> Column:
+        """These rows of the column."""
+        return self._frame.column(name).take(self._rows)
+
+    def read_as_labels(self, names: Iterable[str]) -> None:
+        """Convert these columns now, as labels."""
+        self._frame.read_as_labels(names)
+
+
+def as_frame(data: Any) -> Any:
+    """What the user passed as a `Frame`; what has the face of one, as it is."""
+    return data if hasattr(type(data), "read_as_labels") else Frame(data)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

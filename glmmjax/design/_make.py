@@ -11,7 +11,7 @@ from ..formula import Bar, Expression, Formula, Part, parse, split_sides
 from ._checks import check_terms, suspicious_levels
 from ._correlation import order_notes, parse_correlation, read_series
 from ._evaluate import Evaluator
-from ._frame import Frame
+from ._frame import as_frame
 from ._levels import group_levels
 from ._matrix import build_matrix
 from ._plan import check_arguments, chosen_contrasts, predictor_parts, used_columns
@@ -67,7 +67,7 @@ def make_design(
     check_arguments(parsed, weights_kind, allow_fixed)
     parts = predictor_parts(parsed, family, ziformula, dispformula)
     chain = parse_correlation(correlation)
-    columns = Columns(Frame(data))
+    columns = Columns(as_frame(data))
     if columns.frame.n == 0:
         raise DataError("the data have no rows")
     given = {

@@ -92,7 +92,7 @@ def _lanes(fit: "Fit", X: Float[np.ndarray, "n d"]) -> Ends:
     for first in range(0, len(X), CHUNK):
         some = X[first : first + CHUNK]
         y = np.broadcast_to(design.y, (len(some), *design.y.shape))
-        lanes = Lanes(y, design.weight[None], offset)
+        lanes = Lanes(y, design.weight[None], offset, problem.covariates)
         starts = find_starts(design, fit.model, fit.family, lanes)
         begin = _relative(fit, starts, some) if problem.linear else some
         parts.append(fit_lanes(problem, lanes, replace(starts, x=begin)))

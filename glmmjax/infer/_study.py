@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
 
 from .._errors import NotSupportedError
 from ..design import Design
 from ..design._buckets import pack
+from ..design._deal import take_rows
 from ..design._make import drop_column
 from ..model import Params
 
@@ -42,7 +42,7 @@ def drawable(fit: "Fit") -> "Fit":
         )
     # A row of weight 0 stays, so that no level is lost.
     rows = np.repeat(np.arange(len(weight)), np.maximum(weight, 1).astype(int))
-    return _again(fit, replace(_take(fit.design, rows), weight=np.minimum(weight, 1)[rows]))
+    return _again(fit, replace(take_rows(fit.design, rows), weight=np.minimum(weight, 1)[rows]))
 
 
 def repeated(fit: "Fit", times: int) -> "Fit":
@@ -50,7 +50,7 @@ def repeated(fit: "Fit", times: int) -> "Fit":
     if times == 1:
         return fit
     n, copy = fit.nobs, np.repeat(np.arange(times), fit.nobs)
-    design = _take(fit.design, np.tile(np.arange(n), times))
+    design = take_rows(fit.design, np.tile(np.arange(n), times))
     terms = tuple(
         replace(
             t,
@@ -88,17 +88,6 @@ def without(fit: "Fit", at: int) -> "Fit":
         e, params=params(e.params), cov=less(e.cov), pinned=less(e.pinned), start=start
     )
     return replace(fit, design=design, model=model, slots=slots, data=data, estimate=estimate)
-
-
-def _take(design: Design, rows: Int[np.ndarray, "m"]) -> Design:
-    """These rows of a design, in this order."""
-    predictors = (replace(p, X=p.X[rows], offset=p.offset[rows]) for p in design.predictors)
-    terms = (replace(t, codes=t.codes[rows], Z=t.Z[rows]) for t in design.terms)
-    return replace(
-        design, y=design.y[rows], predictors=tuple(predictors), terms=tuple(terms),
-        weight=design.weight[rows], rows=design.rows[rows],
-        covariates=tuple(c[rows] for c in design.covariates),
-    )  # fmt: skip
 
 
 def _again(fit: "Fit", design: Design) -> "Fit":

@@ -2,8 +2,8 @@
 
 The mathematics is that of `_laplace.py`, for one grouping factor and a mean that alone carries
 random effects. Rows meet lanes elementwise: an array (u, n, L) is swept contiguously, Z and X are
-shared by all lanes, and the q x q algebra of a unit is written out over arrays (u, L). With
-b = Lam u, S = Z'WZ and eta = offset + X beta + Z b (sums over the rows of a unit),
+shared by all lanes or have lanes too, and the q x q algebra of a unit is written out over arrays
+(u, L). With b = Lam u, S = Z'WZ and eta = offset + X beta + Z b (sums over the rows of a unit),
 
     grad f = u - Lam'Z'g,      H = I + Lam' S Lam,      V = H^-1,      G = Lam V Lam',
     h_i = z_i'G z_i,           c = Lam'Z'(h w'),        s = V c,
@@ -54,8 +54,8 @@ def lanes_value_and_grad(
     """(log-likelihood, gradient, modes (u, q, L) of every bucket, decrement of the last step).
 
     x: stacked parameters of the lanes. data: y (u, n, L) or (u, n, L, 2), weight (u, n, L or 1),
-    offset (u, n, p, L or 1); X (u, n, P) and Z (u, n, q) as ever. The decrement is the largest
-    over units, infinite for steps = 0.
+    offset (u, n, p, L or 1); X (u, n, P) and Z (u, n, q), with L behind where lanes own them.
+    The decrement is the largest over units, infinite for steps = 0.
     """
     P = model.num_beta
     Lam, pull = jax.vjp(lambda t: lane_factors(model, t), x[P : P + model.num_theta])
@@ -74,7 +74,8 @@ def lane_factors(model: Model, theta: Float[Array, "T L"]) -> Float[Array, "q q 
 def _bucket(beta: Array, Lam: Array, bucket: Bucket, model: Model, u: Array, steps: int) -> Any:
     q = model.width(0)
     lam = entries(Lam)
-    z = [bucket.Z[0][:, :, j, None] for j in range(q)]
+    Z = bucket.Z[0] if bucket.Z[0].ndim == 4 else bucket.Z[0][..., None]
+    z = [Z[:, :, j] for j in range(q)]
     base = [_fixed(bucket, beta, model, p) for p in range(len(model.columns))]
 
     def more(s: Any) -> Array:
@@ -114,7 +115,16 @@ def _newton(
 def _fixed(bucket: Bucket, beta: Array, model: Model, p: int) -> Float[Array, "u n L"]:
     """offset + X beta of one predictor."""
     cols = model.column_slice(p)
-    return bucket.offset[:, :, p] + jnp.tensordot(bucket.X[:, :, cols], beta[cols], 1)
+    X, beta = bucket.X[:, :, cols], beta[cols]
+    fixed = jnp.tensordot(X, beta, 1) if X.ndim == 3 else (X * beta[None, None]).sum(2)
+    return bucket.offset[:, :, p] + fixed
+
+
+def _columns(X: Array, v: Float[Array, "u n L"]) -> Float[Array, "P L"]:
+    """X'v of every lane."""
+    if X.ndim == 3:
+        return jnp.tensordot(X, v, ((0, 1), (0, 1)))
+    return (X * v[:, :, None]).sum((0, 1))
 
 
 def _rows(bucket: Bucket, model: Model, phi: tuple[Array, ...]) -> tuple[Array, Array, Array]:
@@ -129,7 +139,9 @@ def _phi(z: list[Array], base: list[Array], b: list[Array]) -> tuple[Array, ...]
 
 
 def _sums(z: list[Array], v: Array) -> list[Array]:
-    """Z'v of every unit: one product, which reads v once."""
+    """Z'v of every unit; where lanes share Z one product, which reads v once."""
+    if z[0].shape[-1] > 1:
+        return [(zj * v).sum(1) for zj in z]
     sums = jnp.einsum("unk,unl->ukl", jnp.concatenate(z, -1), v)
     return [sums[:, k] for k in range(len(z))]
 
@@ -170,10 +182,7 @@ def _slopes(
     s = backward(at.L, forward(at.L, c))
     moved = add([zj * v[:, None] for zj, v in zip(z, times(lam, s), strict=True)])
     slope = [dl - 0.5 * dg * moved - 0.5 * h * dw for dl, dg, dw in along]
-    g_beta = [
-        jnp.tensordot(bucket.X[:, :, model.column_slice(p)], v, ((0, 1), (0, 1)))
-        for p, v in enumerate(slope)
-    ]
+    g_beta = [_columns(bucket.X[:, :, model.column_slice(p)], v) for p, v in enumerate(slope)]
     zq, zg, SV = _sums(z, slope[0]), _sums(z, at.g), product(at.S, product(lam, V))
     g_lam = [[(zq[j] * u[k] - SV[j][k] - 0.5 * zg[j] * s[k]).sum(0) for k in range(q)]
              for j in range(q)]  # fmt: skip

@@ -19,7 +19,10 @@ from ._verdict import FAILED, judge
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Lanes that were fitted; stacked parameters as in `Problem`, NaN where a lane failed."""
+    """Lanes that were fitted; stacked parameters as in `Problem`.
+
+    They are NaN where a lane failed, and where they are no parameters of a lane.
+    """
 
     x: Float[np.ndarray, "L d"]
     se: Float[np.ndarray, "L d"]
@@ -31,7 +34,7 @@ class Part:
     runaway: Bool[np.ndarray, "L P"]
     nobs: Int[np.ndarray, "L"]
     evaluations: Int[np.ndarray, "L"]
-    notes: dict[int, str]  # of lanes whose response could not be used
+    notes: dict[int, str]  # why a response could not be used, or what was done to its data
 
     @property
     def size(self) -> int:
@@ -50,6 +53,13 @@ def join(parts: list[Part]) -> Part:
     return Part(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in ARRAYS}, notes=notes)
 
 
+def spread(part: Part, order: Int[np.ndarray, "m"], size: int) -> Part:
+    """The lanes of a part at their places among `size`, the others failed."""
+    out = _blank(size, part.x.shape[1], part.runaway.shape[1], {})
+    _fill(out, order, part)
+    return replace(out, notes={int(order[k]): text for k, text in part.notes.items()})
+
+
 def fit_chunk(
     problem: Problem,
     read: Read,
@@ -64,9 +74,10 @@ def fit_chunk(
     if not on.all():
         weight = weight * on
     usable = np.array([not w for w in read.wrong]) & (weight > 0).any(1)
-    lanes = Lanes(read.y, weight, offset)
+    lanes = Lanes(read.y, weight, offset, read.design or problem.covariates)
     good = np.flatnonzero(usable)
-    out = _blank(len(read.y), problem.size, problem.model.num_beta, read)
+    wrong = {int(k): read.wrong[k] or "every weight is zero" for k in np.flatnonzero(~usable)}
+    out = _blank(len(read.y), problem.size, problem.model.num_beta, wrong)
     if good.size:
         _fill(out, good, fit_lanes(problem, lanes.take(good)))
     rows = np.broadcast_to(weight > 0, on.shape)
@@ -124,10 +135,12 @@ def padded(m: int) -> int:
 def _part(problem: Problem, lanes: Lanes, optima: Optima, evaluations: Any) -> Part:
     verdict, reason, runaway = judge(problem, lanes, optima)
     variance = np.diagonal(optima.cov, axis1=1, axis2=2)
-    se = np.sqrt(np.where(variance >= 0, variance, np.nan))
+    fixed, unknown = problem.no_parameters(lanes.design)
+    x = np.where(unknown, np.nan, optima.x)
+    se = np.sqrt(np.where((variance >= 0) & ~fixed, variance, np.nan))
     loglik = np.full(len(lanes), np.nan) if problem.quasi else -optima.value
     return Part(
-        optima.x.copy(), se, loglik, optima.gradient, optima.pinned, verdict, reason,
+        x, se, loglik, optima.gradient, optima.pinned & ~fixed, verdict, reason,
         runaway, np.zeros(len(lanes), int), evaluations, {},
     )  # fmt: skip
 
@@ -148,9 +161,8 @@ def _fill(part: Part, lanes: np.ndarray, found: Part) -> None:
         getattr(part, name)[lanes] = getattr(found, name)
 
 
-def _blank(L: int, d: int, P: int, read: Read) -> Part:
+def _blank(L: int, d: int, P: int, notes: dict[int, str]) -> Part:
     """Lanes that failed before they began."""
-    notes = {k: w or "every weight is zero" for k, w in enumerate(read.wrong) if w}
     nan = np.full(L, np.nan)
     return Part(
         np.full((L, d), np.nan), np.full((L, d), np.nan), nan, nan.copy(), np.zeros((L, d), bool),

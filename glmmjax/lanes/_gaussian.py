@@ -2,7 +2,8 @@
 
 `estimators/_gaussian.py` for one lane has the formulas. What a response says is formed by one
 product of [X Z]' with all responses; where weights are the same in all lanes, [X Z]'[X Z] is
-formed once for all. X is whitened and a first fit taken off y, as there.
+formed once for all. X is whitened and a first fit taken off y, as there. A column that is absent
+from a lane is 0; a 1 on its diagonal of X'X keeps it from everything else.
 """
 
 from dataclasses import replace
@@ -14,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..estimators._coordinates import whiten
 from ..integrate import (
     Moments,
     add,
@@ -24,12 +24,13 @@ from ..integrate import (
     lanes_profile,
     profile_and_slopes,
 )
+from ..integrate._gaussian import Products
 from ..model import LOG_2PI, Data, Model
 from ..numeric import backward, fast_jit
 from ._objective import LaneData, call, cuts, merge
 from ._problem import Problem
 from ._search import LaneSearch, Optima
-from ._start import Lanes, Starts
+from ._start import Lanes, Starts, combine, whitener
 
 SIZES = (64, 1024)
 GENERAL_SIZES = (16, 64)
@@ -37,24 +38,40 @@ GENERAL_SIZES = (16, 64)
 
 @lru_cache(maxsize=32)
 def _moments(model: Model, structure: Any):
-    """Compiled (leaves, T, b0) -> `Moments` with the lanes first where there are any."""
+    """Compiled (leaves, T, b0, absent) -> `Moments` with the lanes first where there are any."""
 
-    def run(leaves, T, b0):
+    def run(leaves, T, b0, absent):
         shared, own = jax.tree.unflatten(structure, leaves)
-        parts = [
-            _bucket_moments(model, s, o, T, b0) for s, o in zip(shared.buckets, own, strict=True)
-        ]
+        moments = _shared_moments if len(T) == 1 else _own_moments
+        each = zip(shared.buckets, own, strict=True)
+        parts = [moments(model, s, o, T, b0) for s, o in each]
         ZZ, ZX, Zy, XX, Xy, yy = zip(*parts, strict=True)
-        return Moments(ZZ, ZX, Zy, add(XX), add(Xy), add(yy))
+        return Moments(ZZ, ZX, Zy, _stand_aside(add(XX), absent), add(Xy), add(yy))
 
     return fast_jit(run)
 
 
-def _bucket_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
+def _stand_aside(XX: Any, absent: Any) -> Any:
+    """X'X with 1 on the diagonal of absent columns, which are 0."""
+    one = absent[:, :, None] * jnp.eye(absent.shape[1])[None]
+    return XX + (one if XX.ndim == 3 else one[0])
+
+
+def _beside(products: tuple[Products, ...], absent: Any) -> tuple[Products, ...]:
+    """The same in [X y]'W[X y], the end of a border; units are summed, so that one is enough."""
+    first, *rest = products
+    E = first.arrow.E
+    at = E.shape[-1] - 1 - len(absent) + np.arange(len(absent))
+    E = E.at[0, at, at].add(absent)
+    return (replace(first, arrow=replace(first.arrow, E=E)), *rest)
+
+
+def _shared_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
+    """Of one bucket, for lanes on one design."""
     X, Z = shared.X[:, :, model.column_slice(0)], shared.Z[0]
     offset = shared.offset[None] if own.offset is None else own.offset
     r = own.y - offset[..., 0] - jnp.einsum("unp,lp->lun", X, b0)
-    X = X @ T
+    X = X @ T[0]
     if own.weight is None:
         w = shared.weight
         ZW, r = Z * w[..., None], r
@@ -69,6 +86,19 @@ def _bucket_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tup
         wr = r * w
     Zy, Xy = jnp.einsum("unq,lun->luq", Z, wr), jnp.einsum("unp,lun->lp", X, wr)
     return ZZ, ZX, Zy, XX, Xy, (r * wr).sum((1, 2))
+
+
+def _own_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
+    """The same for lanes with designs of their own."""
+    X, Z = own.X[..., model.column_slice(0)], own.Z[0]
+    offset = shared.offset[None] if own.offset is None else own.offset
+    w = shared.weight[None] if own.weight is None else own.weight
+    r = own.y - offset[..., 0] - jnp.einsum("lunp,lp->lun", X, b0)
+    X = jnp.einsum("lunp,lpr->lunr", X, T)
+    ZW, XW = Z * w[..., None], X * w[..., None]
+    XX, Xy = jnp.einsum("lunp,lunr->lpr", XW, X), jnp.einsum("lunp,lun->lp", XW, r)
+    Zy = jnp.einsum("lunq,lun->luq", ZW, r)
+    return ZW.mT @ Z, ZW.mT @ X, Zy, XX, Xy, (r * r * w).sum((1, 2))
 
 
 @lru_cache(maxsize=32)
@@ -90,16 +120,19 @@ def _fast(model: Model, structure: Any, reml: bool, own_weights: bool):
 
 @lru_cache(maxsize=32)
 def _products(model: Model, structure: Any):
-    """Compiled (leaves, T, b0) -> `cross_products` of every lane."""
+    """Compiled (leaves, T, b0, absent) -> `cross_products` of every lane."""
 
-    def run(leaves, T, b0):
+    def run(leaves, T, b0, absent):
         shared, own = jax.tree.unflatten(structure, leaves)
 
-        def one(own, b0):
+        def one(own, b0, T, absent):
             each = zip(shared.buckets, own, strict=True)
-            return cross_products(model, Data(tuple(merge(s, o) for s, o in each)), T, b0)
+            found = cross_products(model, Data(tuple(merge(s, o) for s, o in each)), T, b0)
+            return _beside(found, absent)
 
-        return jax.vmap(one)(own, b0)
+        if len(T) == 1:
+            return jax.vmap(one, (0, 0, None, None))(own, b0, T[0], absent[0])
+        return jax.vmap(one)(own, b0, T, absent)
 
     return fast_jit(run)
 
@@ -132,19 +165,20 @@ class GaussianLanes:
     step = 3e-6
 
     def __init__(
-        self, model: Model, data: LaneData, T: Any, b0: Any, N: Any, reml: bool,
+        self, model: Model, data: LaneData, T: Any, b0: Any, N: Any, absent: Any, reml: bool,
         general: bool = False, sigma: float | None = None,
     ):  # fmt: skip
         self.model, self.T, self.b0, self.sigma = model, T, b0, sigma
-        self.nu = N - model.columns[0] if reml else N
-        self.shift = -2 * np.linalg.slogdet(T)[1] if reml else 0.0
+        self.nu = N - model.columns[0] + absent.sum(1) if reml else N
+        shift = -2 * np.linalg.slogdet(T)[1] if reml else np.zeros(1)
+        self.shift = np.broadcast_to(shift, self.nu.shape)
         leaves, structure = jax.tree.flatten((data.shared, data.own))
         fast = applies(model, data.shared) and not general
         make = (_moments if fast else _products)(model, structure)
-        key = ("moments", fast, model, structure, tuple(v.shape for v in leaves))
-        found, structure = jax.tree.flatten(call(make, key, tuple(leaves), T, b0))
+        key = ("moments", fast, model, structure, len(T), tuple(v.shape for v in leaves))
+        found, structure = jax.tree.flatten(call(make, key, tuple(leaves), T, b0, absent * 1.0))
         self.leaves = tuple(found)
-        own_weights = any(b.weight is not None for b in data.own)
+        own_weights = any(b.weight is not None or b.X is not None for b in data.own)
         self.sizes = SIZES if fast else GENERAL_SIZES
         self.run = (
             _fast(model, structure, reml, own_weights) if fast else _general(model, structure, reml)
@@ -170,7 +204,7 @@ class GaussianLanes:
         out = self.heads(lanes, X)
         if not len(out):
             return np.zeros(0), np.zeros((0, t))
-        logdet, r2 = out[:, 0] + self.shift, out[:, 1]
+        logdet, r2 = out[:, 0] + self.shift[lanes], out[:, 1]
         good = np.isfinite(logdet) & (r2 > 0)
         r2 = np.where(good, r2, 1.0)
         variance = r2 / nu if self.sigma is None else np.full_like(r2, self.sigma**2)
@@ -189,7 +223,7 @@ class GaussianLanes:
         scale = np.sqrt(out[:, 1] / self.nu)
         if self.sigma is not None:
             c, given, scale = 0.0 * c, 0.0 * given, np.full_like(scale, self.sigma)
-        beta = self.b0 + out[:, 2 + 2 * t : 2 + 2 * t + P] @ self.T.T
+        beta = self.b0 + combine(self.T, out[:, 2 + 2 * t : 2 + 2 * t + P])
         root = self.T @ out[:, 2 + 2 * t + P :].reshape(len(out), P, P)
         x = np.concatenate([beta, np.log(scale)[:, None], scale[:, None] * best.x], 1)
         pinned = np.concatenate([np.zeros((len(x), P + 1), bool), best.pinned], 1)
@@ -201,21 +235,17 @@ def fit_linear(
 ) -> tuple[Optima, Int[np.ndarray, "L"]]:
     """Exact fits of the first m lanes; x and cov are of [beta, log sigma, absolute theta]."""
     model, P = problem.model, problem.model.columns[0]
-    T, N = whitened(problem, lanes), observations(problem, lanes)
+    absent, N = lanes.design.absent[:, :P], observations(problem, lanes)
+    T = whitener(lanes.design.X[0], np.broadcast_to(lanes.weight, lanes.y.shape), absent)
     gain = 0.0
     if problem.estimator.precision:
         weight = np.broadcast_to(lanes.weight, lanes.y.shape)
         gain = 0.5 * np.log(np.where(weight > 0, weight, 1.0)).sum(1)
-    objective = GaussianLanes(model, data, T, starts.x[:, :P], N, problem.reml, general)
+    objective = GaussianLanes(model, data, T, starts.x[:, :P], N, absent, problem.reml, general)
     relative = relative_starts(model, starts, starts.spread)
     best = LaneSearch(objective, relative, model, slice(0, model.num_theta)).run(np.arange(m))
     found = objective.solve(best)
     return replace(found, value=found.value - gain), objective.evaluations
-
-
-def whitened(problem: Problem, lanes: Lanes) -> Float[np.ndarray, "P P"]:
-    """T with T'X'WX T = I, W the mean of all lanes' weights."""
-    return whiten(problem.design.predictors[0].X, lanes.weight.mean(0))
 
 
 def observations(problem: Problem, lanes: Lanes) -> Float[np.ndarray, "L"]:
@@ -230,6 +260,7 @@ def relative_starts(model: Model, starts: Starts, sigma: Float[np.ndarray, "L"])
     return Starts(
         starts.x[:, at] / spread, starts.T[:, at, at] / spread[:, :, None],
         starts.effect_sd / spread, np.broadcast_to(np.eye(t), (len(sigma), t, t)), starts.spread,
+        starts.fixed[:, at],
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class Layout:
 
     names: of all coefficients; shown: which of them are `params`; predictors: name, columns and
     place of each; residual: the place of the log of a residual sd, or None; df: how many parameters
-    are estimated.
+    are estimated; what: "responses" or "data sets".
     """
 
     names: tuple[str, ...]
@@ -63,6 +63,7 @@ class Layout:
     method: str
     rows: int
     df: int
+    what: str = "responses"
 
     def columns(self) -> list[str]:
         """Names of the variance components."""
@@ -131,4 +132,5 @@ def layout_from_json(found: dict[str, Any]) -> Layout:
         tuple(found["names"]), tuple(map(int, found["shown"])), predictors, factors,
         None if found["residual"] is None else int(found["residual"]), int(found["size"]),
         found["formula"], found["family"], found["method"], int(found["rows"]), int(found["df"]),
+        found.get("what", "responses"),
     )  # fmt: skip

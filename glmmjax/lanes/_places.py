@@ -19,23 +19,24 @@ from ._problem import Problem
 class Places:
     """A place for each thread, dealt over the devices; None leaves the device to JAX."""
 
-    def __init__(self, problem: Problem, devices: list[Any] | None, threads: int):
-        copies: list[tuple[Any, Problem]] = [(None, problem)]
+    def __init__(self, problems: list[Problem], devices: list[Any] | None, threads: int):
+        copies: list[tuple[Any, dict[Problem, Problem]]] = [(None, {p: p for p in problems})]
         if devices is not None:
             with double_precision():
                 copies = [
-                    (d, replace(problem, data=jax.device_put(problem.data, d))) for d in devices
+                    (d, {p: replace(p, data=jax.device_put(p.data, d)) for p in problems})
+                    for d in devices
                 ]
-        self._free: SimpleQueue[tuple[Any, Problem]] = SimpleQueue()
+        self._free: SimpleQueue[tuple[Any, dict[Problem, Problem]]] = SimpleQueue()
         for k in range(threads):
             self._free.put(copies[k % len(copies)])
 
     @contextmanager
-    def borrow(self) -> Iterator[Problem]:
+    def borrow(self, problem: Problem) -> Iterator[Problem]:
         """The problem on a device that is free, which is this thread's default device inside."""
-        device, problem = place = self._free.get()
+        device, problems = place = self._free.get()
         try:
             with nullcontext() if device is None else jax.default_device(device):
-                yield problem
+                yield problems[problem]
         finally:
             self._free.put(place)

@@ -1,8 +1,10 @@
 """What the chunks of a batch have in common, and how the rows of one become data on the device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,13 +15,15 @@ from ..estimators._working_fit import log_power
 from ..families import AbstractFamily
 from ..model import Bucket, Data, Model
 from ._objective import LaneData
-from ._start import Lanes
+from ._order import term_order
+from ._start import Covariates, Lanes, no_parameters, shared_covariates
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One design, packed, and the way it is fitted. `data.buckets` hold a placeholder's y.
+    """One design, packed, and the way it is fitted.
 
+    `data.buckets` hold a placeholder's y; where lanes have designs of their own, only sizes.
     Stacked parameters are [beta, theta], with PQL of a family without a dispersion of its own
     [beta, theta, log residual scale].
     """
@@ -64,6 +68,17 @@ class Problem:
         """How many of them are estimated."""
         return self.size - (self.quasi and self.estimator.scale is not None)
 
+    def no_parameters(self, own: Covariates) -> tuple[np.ndarray, np.ndarray]:
+        """`_start.no_parameters` of all stacked parameters."""
+        found = no_parameters(self.design, self.model, own)
+        fixed, unknown = (np.pad(v, ((0, 0), (0, int(self.own_scale)))) for v in found)
+        return fixed, unknown
+
+    @cached_property
+    def covariates(self) -> Covariates:
+        """The design, for lanes that share it."""
+        return shared_covariates(self.design)
+
 
 def lane_data(problem: Problem, lanes: Lanes) -> LaneData:
     """The rows of the lanes in their buckets; only what differs between lanes has a lane axis."""
@@ -71,15 +86,34 @@ def lane_data(problem: Problem, lanes: Lanes) -> LaneData:
     for bucket, rows, source in zip(
         problem.data.buckets, problem.slots.rows, problem.slots.source, strict=True
     ):
-        weight = np.where(rows >= 0, lanes.weight[:, rows], 0.0)
-        offset = lanes.offset[:, source]
-        kept = [v[0] if len(v) == 1 else None for v in (weight, offset)]
-        mine = [None if len(v) == 1 else jnp.asarray(v) for v in (weight, offset)]
+        parts = {"offset": lanes.offset[:, source],
+                 "weight": np.where(rows >= 0, lanes.weight[:, rows], 0.0)}  # fmt: skip
+        if bucket.X is None:
+            parts |= _own_design(problem, lanes.design, source)
+        kept = {k: jax.tree.map(lambda v: jnp.asarray(v[0]), v) if _one(v) else None
+                for k, v in parts.items()}  # fmt: skip
+        mine = {k: None if _one(v) else jax.tree.map(jnp.asarray, v) for k, v in parts.items()}
         y = jnp.asarray(lanes.y[:, source])
-        own.append(Bucket(y, None, None, None, mine[1], mine[0], sizes=bucket.sizes))  # pyright: ignore
-        shared.append(
-            Bucket(None, bucket.X, bucket.Z, bucket.level,
-                   None if kept[1] is None else jnp.asarray(kept[1]),
-                   None if kept[0] is None else jnp.asarray(kept[0]), sizes=bucket.sizes)
-        )  # fmt: skip
+        nothing = dict.fromkeys(("X", "Z", "level"))
+        own.append(Bucket(y, **(nothing | mine), sizes=bucket.sizes))  # pyright: ignore
+        shared.append(replace(bucket, y=None, **kept))
     return LaneData(Data(tuple(shared)), tuple(own), len(lanes))
+
+
+def _one(value: Any) -> bool:
+    """Does one lane stand for all?"""
+    return len(value[0] if isinstance(value, tuple) else value) == 1
+
+
+def _own_design(problem: Problem, own: Covariates, source: np.ndarray) -> dict[str, Any]:
+    """X, Z and levels of lanes in a bucket, as `pack` orders them: groups' terms side by side."""
+    order, level = iter(term_order(problem.design)), own.level
+    assert level is not None
+    Z = {}
+    for term, t in zip(problem.model.terms, order, strict=True):
+        Z.setdefault(term.group, []).append(own.Z[t])
+    return {
+        "X": np.concatenate(own.X, -1)[:, source],
+        "Z": tuple(np.concatenate(Z[g], -1)[:, source] for g in sorted(Z)),
+        "level": level[:, source],
+    }

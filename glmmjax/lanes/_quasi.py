@@ -23,11 +23,11 @@ from ..estimators._working_model import Place, curve_values, working_data, worki
 from ..integrate import applies
 from ..model import Data, Model, dimension, factors, split
 from ..numeric import fast_jit
-from ._gaussian import GaussianLanes, observations, relative_starts, whitened
+from ._gaussian import GaussianLanes, observations, relative_starts
 from ._objective import LaneData, call, cuts, lanes_last, merge
 from ._problem import Problem
 from ._search import LaneSearch, Optima
-from ._start import Lanes, Starts
+from ._start import Lanes, Starts, whitener
 
 LOST, UNSETTLED, UNDEFINED = 7, 8, 9  # reasons (`_verdict`)
 ETA = 1.0  # the size of the mean's predictor that matters
@@ -100,8 +100,9 @@ class QuasiLanes:
     ):
         model, how = problem.model, problem.estimator
         self.model, self.how, self.data, self.general = model, how, data, general
-        self.P, self.T = model.columns[0], whitened(problem, lanes)
-        self.N = observations(problem, lanes)
+        self.P, self.N = model.columns[0], observations(problem, lanes)
+        self.absent = lanes.design.absent[:, : self.P]
+        self.T = whitener(lanes.design.X[0], lanes.weight, self.absent)
         power = log_power(model)
         own = np.exp(starts.x[:, self.P] * power) if power else np.ones(data.lanes)
         self.sigma = own if how.scale is None else np.full(data.lanes, how.scale)
@@ -139,7 +140,7 @@ class QuasiLanes:
         nu = self.N - self.P if self.how.reml else self.N
         state = jax.tree.map(lambda v: v[fill], self.at)
         new = call(
-            self.run, (self.key, self.shape, size), self.leaves, fill, self.T,
+            self.run, (self.key, self.shape, size), self.leaves, fill, self.T[0],
             self.how.scale or 0.0, self.starts.effect_sd[fill], nu[fill], state,
         )  # fmt: skip
         for old, v in zip(jax.tree.leaves(self.at), jax.tree.leaves(new), strict=True):
@@ -158,7 +159,7 @@ class QuasiLanes:
         )
         objective = GaussianLanes(
             working_model(self.model), replace(self.data, own=own), self.T, place.beta, self.N,
-            self.how.reml, self.general, self.how.scale,
+            self.absent, self.how.reml, self.general, self.how.scale,
         )  # fmt: skip
         start = replace(self.starts, x=place.theta)
         search = LaneSearch(objective, start, self.model, slice(0, self.model.num_theta))

@@ -22,6 +22,7 @@ from ..design._rows import Columns
 from ..design._values import State
 from ..families import AbstractFamily
 from ..formula import parse, read_expression
+from ._start import Covariates
 
 PLACEHOLDERS = {"count": (0.0, 1.0, 2.0), "positive": (1.0, 2.0), "real": (0.0, 1.0)}
 
@@ -38,12 +39,18 @@ class Block:
 class Read:
     """y of the kept rows, which of them take part, and what is wrong with a lane ("" if nothing).
 
-    A lane that cannot be used is 0 with weight 0.
+    A lane that cannot be used is 0 with weight 0. design: of lanes that have their own.
     """
 
     y: Float[np.ndarray, "L n *trials"]
     on: Bool[np.ndarray, "L n"]
     wrong: tuple[str, ...]
+    design: Covariates | None = None
+
+    def take(self, lanes: Int[np.ndarray, "m"]) -> "Read":
+        """Some of the lanes."""
+        design = None if self.design is None else self.design.take(lanes)
+        return Read(self.y[lanes], self.on[lanes], tuple(self.wrong[k] for k in lanes), design)
 
 
 def blocks(responses: Any, n: int) -> Iterator[Block]:

@@ -97,7 +97,7 @@ def fit_restricted(
     model, P = problem.model, problem.model.columns[0]
     objective = RestrictedLanes(problem, data, starts.x[:, :P])
     rest = Starts(starts.x[:, P:], starts.T[:, P:, P:], starts.effect_sd, starts.B[:, P:, P:],
-                  starts.spread)  # fmt: skip
+                  starts.spread, starts.fixed[:, P:])  # fmt: skip
     at = slice(model.num_beta - P, model.num_beta - P + model.num_theta)
     best = LaneSearch(objective, rest, model, at).run(np.arange(m))
     x, d = np.concatenate([starts.x[:, :P], best.x], 1), starts.x.shape[1]

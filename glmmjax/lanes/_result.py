@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class BatchFit:
-    """Many fitted mixed models, one for each response; built by `batch`.
+    """Many fitted mixed models, one for each response or data set; built by `batch`.
 
     `params`, `bse` and `varcorr` are frames with one row a response, made when first asked for;
     `loglik`, `gradient_norm`, `verdict`, `advice`, `nobs` and `is_singular` have one entry each.
-    A response without a maximum that could be found is NaN everywhere, with verdict "failed".
+    A response without a maximum that could be found is NaN everywhere, with verdict "failed". A
+    coefficient whose column a data set does not determine is NaN there, and `advice` says so.
     """
 
     layout: Layout
@@ -42,7 +43,7 @@ class BatchFit:
 
     @cached_property
     def index(self) -> "pd.Index":
-        """Labels of the responses: a frame's column names, else 0, 1, ..."""
+        """Labels of responses or data sets: names where they have some, else 0, 1, ..."""
         import pandas as pd
 
         return pd.RangeIndex(len(self)) if self.names is None else pd.Index(list(self.names))
@@ -101,13 +102,13 @@ class BatchFit:
 
     @property
     def df_model(self) -> int:
-        """Estimated parameters of each model."""
+        """Estimated parameters of the whole model."""
         return self.layout.df
 
     @property
     def aic(self) -> Float[np.ndarray, "K"]:
-        """-2 loglik + 2 df."""
-        return -2 * self.loglik + 2 * self.df_model
+        """-2 loglik + 2 df, without what a data set does not determine: it has no error."""
+        return -2 * self.loglik + 2 * (np.isfinite(self.part.se) | self.part.pinned).sum(1)
 
     @property
     def zvalues(self) -> "pd.DataFrame":
@@ -119,20 +120,20 @@ class BatchFit:
         k = self._position(which)
         if self.single is None:
             raise NotSupportedError(
-                "this batch does not hold its responses (they came from an iterator, or it was "
-                "read from a file): fit that response with gj.glmm"
+                "this batch does not hold its data (they came from an iterator, or it was read "
+                "from a file): fit that one with gj.glmm"
             )
         return self.single(k)
 
     def _position(self, which: int | str) -> int:
         if isinstance(which, str):
             if self.names is None or which not in self.names:
-                raise DataError(f"no response is called {which!r}")
+                raise DataError(f"none of the {self.layout.what} is called {which!r}")
             return self.names.index(which)
         if isinstance(which, bool) or not isinstance(which, int | np.integer):
-            raise DataError(f"a response is a position or a name, not {which!r}")
+            raise DataError(f"[k] takes a position or a name, not {which!r}")
         if not -len(self) <= which < len(self):
-            raise DataError(f"there are {len(self)} responses, and no number {which}")
+            raise DataError(f"there are {len(self)} {self.layout.what}, and no number {which}")
         return int(which) % len(self)
 
     @property
@@ -152,7 +153,7 @@ class BatchFit:
         """Verdicts, and quartiles of every estimate over the responses."""
         rate = f", {len(self) / self.seconds:,.0f} a second" if self.seconds else ""
         lines = [
-            f"{len(self):,} responses: {self.layout.formula}",
+            f"{len(self):,} {self.layout.what}: {self.layout.formula}",
             f"family {self.layout.family}, {self.layout.method}, {self.layout.rows} rows",
             ", ".join(f"{v} {n:,}" for v, n in self.counts().items()) + rate,
             "",
@@ -163,7 +164,7 @@ class BatchFit:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{v} {n}" for v, n in self.counts().items() if n)
-        return f"BatchFit of {len(self)} responses ({self.layout.formula}): {counts}"
+        return f"BatchFit of {len(self)} {self.layout.what} ({self.layout.formula}): {counts}"
 
     def test(
         self, coefficient: str, kind: str = "wald", adjust: str | None = "bh"

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from .._errors import GlmmjaxWarning
 from ..infer._fit import double_precision
-from ._chunk import Part, fit_chunk, join
+from ._chunk import Part, fit_chunk, join, spread
 from ._problem import Problem
-from ._responses import Block, Read, Reader, blocks
+from ._responses import Block, Read
 
 CHUNK = 1024  # lanes
 FEW = 64  # below which a chunk is not cut for the sake of another thread
@@ -26,12 +27,13 @@ FEW = 64  # below which a chunk is not cut for the sake of another thread
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Lanes first .. first + len(block.values) of the batch."""
+    """Lanes first .. first + len(block.values) of the batch, and the task that they belong to."""
 
     first: int
     block: Block
     weight: Any  # (K, n) of the kept rows, one row for all lanes or one each
     offset: Any
+    task: "Task | None" = None
 
 
 def jobs(
@@ -51,7 +53,7 @@ def jobs(
         first += L
 
 
-def fit_job(problem: Problem, reader: Reader, job: Job) -> Part:
+def fit_job(problem: Problem, reader: Any, job: Job) -> Part:
     """One chunk; halves of it, and theirs, where memory does not suffice."""
     with double_precision():
         read = reader.read(job.block.values)
@@ -72,10 +74,9 @@ def _fit_read(problem: Problem, read: Read, weight: np.ndarray, offset: np.ndarr
         stacklevel=2,
     )
     halves = []
-    for half in (slice(0, (L + 1) // 2), slice((L + 1) // 2, L)):
-        part = Read(read.y[half], read.on[half], read.wrong[half])
+    for half in np.array_split(np.arange(L), 2):
         w, o = (v if len(v) == 1 else v[half] for v in (weight, offset))
-        halves.append(_fit_read(problem, part, w, o))
+        halves.append(_fit_read(problem, read.take(half), w, o))
     return join(halves)
 
 
@@ -112,28 +113,53 @@ def run(
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """A batch that can be run, and run again with another problem on the same rows.
+class Task:
+    """Lanes of one problem, in blocks that can be had again and again.
 
-    weight, offset: of the kept rows, for a slice of the lanes.
+    reader: its `read` makes `Read` of a block's values. weight, offset: of the kept rows, for a
+    slice of the lanes.
     """
 
     problem: Problem
-    reader: Reader
-    responses: Any
-    n: int
-    chunk: int
-    threads: int
+    reader: Any
+    blocks: Callable[[], Iterator[Block]]
     weight: Callable[[slice], np.ndarray]
     offset: Callable[[slice], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A batch that can be run, and run again with other problems on the same rows.
+
+    order: where the lanes of all tasks, one task after the other, stand in the batch, of `size`
+    lanes; None where there is one task with all of them.
+    """
+
+    tasks: tuple[Task, ...]
+    chunk: int
+    threads: int
+    order: Int[np.ndarray, "m"] | None = None
+    size: int = 0
 
     def run(
         self, work: Callable[[Job], Part], done: Callable[[Job, Part], None] = lambda *_: None
     ) -> list[tuple[Job, Part]]:
         """`work` on every chunk, in order."""
-        found = blocks(self.responses, self.n)
-        cut = jobs(found, self.chunk, self.threads, self.weight, self.offset)
-        return run(work, cut, self.threads, done)
+        return run(work, self._jobs(), self.threads, done)
+
+    def _jobs(self) -> Iterator[Job]:
+        first = end = 0
+        for task in self.tasks:
+            blocks = task.blocks()
+            for job in jobs(blocks, self.chunk, self.threads, task.weight, task.offset):
+                end = first + job.first + len(job.block.values)
+                yield replace(job, first=first + job.first, task=task)
+            first = end
+
+    def gather(self, parts: list[Part]) -> Part:
+        """The parts of all chunks as one, in the order of the batch; other lanes failed."""
+        found = join(parts)
+        return found if self.order is None else spread(found, self.order, self.size)
 
 
 def cores() -> int:

@@ -49,7 +49,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Optima:
-    """Where the searches ended. The covariance is NaN where an entry is pinned."""
+    """Where the searches ended. The covariance is NaN where an entry is pinned, or was fixed."""
 
     x: Float[np.ndarray, "L d"]
     value: Float[np.ndarray, "L"]
@@ -82,7 +82,7 @@ class LaneSearch:
         L, d = self.centre.shape
         self.size, self.learned = d, False
         self.value, self.grad = np.full(L, np.inf), np.full((L, d), np.nan)
-        self.pinned = np.zeros((L, d), bool)
+        self.fixed, self.pinned = start.fixed, start.fixed.copy()
         self.H = np.full((L, d, d), np.nan)
 
     def run(self, lanes: Int[np.ndarray, "m"], learn: bool = True) -> Optima:
@@ -118,13 +118,14 @@ class LaneSearch:
         low, high = ends.min(0), ends.max(0)
         margin = high - low
         near = ((guess > low - margin) & (guess < high + margin)).all(1)
+        guess[self.fixed[rest]] = 0.0
         self.centre[rest[near]] = np.einsum("lij,lj->li", self.T[rest[near]], guess[near])
         self.B[rest] = np.linalg.inv(self.H[good].mean(0))
         self.learned = True
 
     def score(self, lanes: Int[np.ndarray, "m"], pinned: Bool[np.ndarray, "m d"]) -> np.ndarray:
         """g' H^-1 g at the start over the entries that are not pinned; NaN if H is not positive."""
-        self.pinned[lanes] = pinned
+        self.pinned[lanes] = pinned | self.fixed[lanes]
         f, g = self.objective(lanes, self.centre[lanes])
         self._move(lanes, self.centre[lanes], f, g)
         self._curve(lanes)
@@ -178,7 +179,7 @@ class LaneSearch:
 
     def _settle(self, lanes: np.ndarray) -> None:
         """Canonical factors; columns that are zero are pinned if nothing is lost."""
-        self.pinned[lanes] = False
+        self.pinned[lanes] = self.fixed[lanes]
         theta, zero = canonical_theta(self.model, self.centre[lanes, self.at], self.sd[lanes])
         same = np.isclose(theta, self.centre[lanes, self.at], rtol=1e-12, atol=0.0)
         turned = np.flatnonzero(zero.any(1) | ~same.all(1))
@@ -190,7 +191,7 @@ class LaneSearch:
         f, g = self.objective(who, x)
         keep = f <= self.value[who] + 1e-8 * (1 + np.abs(self.value[who]))
         self._move(who[keep], x[keep], f[keep], g[keep])
-        self.pinned[who[keep], self.at] = zero[turned[keep]]
+        self.pinned[who[keep], self.at] |= zero[turned[keep]]
 
     def _curve(self, lanes: np.ndarray) -> None:
         """Hessians in round coordinates, by differences of the gradient.
@@ -205,6 +206,8 @@ class LaneSearch:
         some = lanes[doubt]
         both = 0.5 * (ahead[doubt] + self._slopes(some, -h))
         self.H[some] = 0.5 * (both + both.swapaxes(1, 2))
+        off = self.fixed[lanes]
+        self.H[lanes] = np.where(off[:, :, None] | off[:, None, :], 0.0, self.H[lanes])
 
     def _slopes(self, lanes: np.ndarray, h: float) -> Float[np.ndarray, "m d d"]:
         """(gradient h away along each round coordinate - gradient at the centre) / h."""

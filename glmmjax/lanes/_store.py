@@ -114,12 +114,12 @@ class Folder:
 
 
 def fingerprint(problem: Problem, formula: str) -> str:
-    """A digest of everything but the responses."""
+    """A digest of everything but the responses (a placeholder's, where the design is shared)."""
     digest = hashlib.sha256()
     for text in (formula, repr(problem.model), repr(problem.estimator)):
         digest.update(text.encode())
     design = problem.design
-    arrays = [design.weight, *(v for p in design.predictors for v in (p.X, p.offset))]
+    arrays = [design.y, design.weight, *(v for p in design.predictors for v in (p.X, p.offset))]
     for v in (*arrays, *(v for t in design.terms for v in (t.Z, t.codes))):
         digest.update(np.ascontiguousarray(v).tobytes())
     return digest.hexdigest()

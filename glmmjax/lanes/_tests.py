@@ -12,7 +12,7 @@ hypothesis counts as known in the score test.
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,11 @@ from .._errors import DataError, NotSupportedError
 from ..design import Design
 from ..design._make import drop_column
 from ..infer._fit import double_precision
-from ._chunk import Part, fit_chunk, join, padded
+from ._chunk import Part, fit_chunk, padded
 from ._objective import LikelihoodLanes
 from ._problem import Problem, lane_data
-from ._run import Job, fit_job
+from ._responses import Read
+from ._run import Job, Task
 from ._search import LaneSearch
 from ._start import Lanes, find_starts
 from ._verdict import FAILED
@@ -72,25 +73,25 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
             f"kind={kind!r} fits the responses again, and this batch does not hold them (they came "
             "from an iterator, or it was read from a file): use kind='wald'"
         )
-    if plan.problem.quasi:
+    first = plan.tasks[0].problem
+    if first.quasi:
         raise NotSupportedError(
             f"kind={kind!r} compares likelihoods, and PQL has none of the data: use kind='wald', "
             "or fit with method='laplace'"
         )
-    if plan.problem.reml:
+    if first.reml:
         raise NotSupportedError(
             f"kind={kind!r} compares likelihoods, and restricted ones of different coefficients do "
             "not compare: fit with reml=False"
         )
-    less = _without(plan.problem, at)
-    if kind == "lrt":
-        found = plan.run(partial(fit_job, less, plan.reader))
-        rise = batch.loglik - join([part for _, part in found]).loglik
-        return np.maximum(2 * rise, 0.0)
-    if plan.problem.linear:
+    if kind == "score" and first.linear:
         raise NotSupportedError("kind='score' is not for exact Gaussian fits: use kind='lrt'")
-    found = plan.run(partial(_score_job, plan.problem, less, plan.reader, at))
-    return join([part for _, part in found]).loglik
+    less = {task: _without(task.problem, at) for task in plan.tasks}
+    work = partial(_score_job if kind == "score" else _fit_less, less, at)
+    found = plan.gather([part for _, part in plan.run(work)]).loglik
+    if kind == "lrt":
+        found = np.maximum(2 * (batch.loglik - found), 0.0)
+    return np.where(np.isnan(batch.part.x[:, at]), np.nan, found)
 
 
 def _without(problem: Problem, at: int) -> Problem:
@@ -99,25 +100,43 @@ def _without(problem: Problem, at: int) -> Problem:
 
 
 def _repack(problem: Problem, design: Design) -> Problem:
-    from ..design._buckets import pack
+    from ..design._buckets import build_model, pack
 
+    if problem.data.buckets[0].X is None:  # lanes own their designs
+        model, _ = build_model(design.terms, problem.family, design.predictors)
+        return replace(problem, design=design, model=model)
     model, data, slots = pack(design, problem.family, spare=False)
     with double_precision():
         data = jax.tree.map(jnp.asarray, data)
     return replace(problem, design=design, model=model, data=data, slots=slots)
 
 
-def _score_job(whole: Problem, less: Problem, reader: Any, at: int, job: Job) -> Part:
-    """The fits without the column; in the place of their log-likelihoods stand the statistics."""
+def _fit_less(less: dict[Task, Problem], at: int, job: Job) -> Part:
+    """The fits without the column."""
+    assert job.task is not None
     with double_precision():
-        read = reader.read(job.block.values)
-        part = fit_chunk(less, read, job.weight, job.offset)
+        read = job.task.reader.read(job.block.values)
+        return fit_chunk(less[job.task], _less(read, at), job.weight, job.offset)
+
+
+def _less(read: Read, at: int) -> Read:
+    return read if read.design is None else replace(read, design=read.design.without(at))
+
+
+def _score_job(less: dict[Task, Problem], at: int, job: Job) -> Part:
+    """The fits without the column; in the place of their log-likelihoods stand the statistics."""
+    assert job.task is not None
+    whole = job.task.problem
+    with double_precision():
+        read = job.task.reader.read(job.block.values)
+        part = fit_chunk(less[job.task], _less(read, at), job.weight, job.offset)
         good = np.flatnonzero(part.verdict != FAILED)
         value = np.full(part.size, np.nan)
         if good.size:
             weight = job.weight if read.on.all() else job.weight * read.on
-            lanes = Lanes(read.y, weight, job.offset).take(good)
-            x = np.insert(part.x[good], at, 0.0, axis=1)
+            design = read.design or whole.covariates
+            lanes = Lanes(read.y, weight, job.offset, design).take(good)
+            x = np.insert(np.nan_to_num(part.x[good]), at, 0.0, axis=1)  # NaN: not its columns
             pinned = np.insert(part.pinned[good], at, False, axis=1)
             value[good] = _scores(whole, lanes, x, pinned)
     return replace(part, loglik=value)

@@ -22,7 +22,7 @@ from ._layout import Layout
 from ._order import term_order
 from ._problem import Problem
 from ._search import Optima
-from ._start import Lanes
+from ._start import Lanes, combine
 
 VERDICTS = ("ok", "singular", "suspect", "failed")
 OK, SINGULAR, SUSPECT, FAILED = range(4)
@@ -58,8 +58,9 @@ def judge(
     for p, at in parts.items():
         if p in ("cond", "zi"):
             separated |= runaway[:, at].any(1)
-    verdict = np.where(optima.pinned.any(1), SINGULAR, OK)
-    reason = _wide(problem, optima)
+    fixed, _ = problem.no_parameters(lanes.design)
+    verdict = np.where((optima.pinned & ~fixed).any(1), SINGULAR, OK)
+    reason = _wide(problem, lanes, optima)
     smallest = optima.min_eigenvalue
     reason = np.where((smallest > 0) & (smallest < EIGENVALUE), 5, reason)
     reason = np.where(optima.gradient > GRADIENT, 4, reason)
@@ -87,33 +88,35 @@ def _runaways(problem: Problem, lanes: Lanes, optima: Optima) -> Bool[np.ndarray
         limits, at = _separation.edges(problem.family, p.name), problem.model.column_slice(k)
         if limits is None or not len(p.names):
             continue
-        beta = optima.x[:, at]
-        eta = lanes.offset[..., k] + beta @ p.X.T
+        beta, X = optima.x[:, at], lanes.design.X[k]
+        eta = lanes.offset[..., k] + combine(X, beta)
         edge = (eta.min(1) <= limits[0]) | (eta.max(1) >= limits[1])
-        span = np.ptp(p.X, axis=0)
-        span = np.where(span > 0, span, np.abs(p.X[0]))
+        span = np.ptp(X, axis=1)
+        span = np.where(span > 0, span, np.abs(X[:, 0]))
         size = np.abs(beta) * span
         lost = (size > min(-limits[0], limits[1])) & ~(error[:, at] * span < size / 2)
         found[:, at] = lost & edge[:, None]
     return found
 
 
-def _wide(problem: Problem, optima: Optima) -> Int[np.ndarray, "L"]:
+def _wide(problem: Problem, lanes: Lanes, optima: Optima) -> Int[np.ndarray, "L"]:
     """`WIDE` + number of a term whose sd, in most rows, spans all that the link can tell."""
     out, at = np.zeros(len(optima.x), int), problem.model.num_beta
     for t, term in zip(term_order(problem.design), problem.model.terms, strict=True):
-        found, entries = problem.design.terms[t], term.entries
+        Z, entries = lanes.design.Z[t], term.entries
         theta = optima.x[:, at : at + len(entries)]
         at += len(entries)
-        limits = _separation.edges(problem.family, found.component)
-        if limits is None or not found.Z.size:
+        limits = _separation.edges(problem.family, problem.design.terms[t].component)
+        if limits is None or not Z.size:
             continue
         Lam = np.zeros((len(theta), term.q, term.q))
         for k, (i, j) in enumerate(entries):
             Lam[:, i, j] = theta[:, k]
-        far = (found.Z**2).sum(1).max() * (Lam**2).sum((1, 2)) > limits[0] ** 2
+        far = (Z**2).sum(2).max(1) * (Lam**2).sum((1, 2)) > limits[0] ** 2
         for lane in np.flatnonzero(far):
-            if np.median(((found.Z @ Lam[lane]) ** 2).sum(1)) > limits[0] ** 2:
+            own = lane if len(Z) > 1 else 0
+            rows = Z[own][lanes.design.real[own]]
+            if np.median(((rows @ Lam[lane]) ** 2).sum(1)) > limits[0] ** 2:
                 out[lane] = WIDE + t
     return out
 
@@ -136,7 +139,14 @@ def boundary(
 
 
 def advice(layout: Layout, part: Any, lane: int) -> str:
-    """The sentence on one lane of a `Part`."""
+    """The sentence on one lane of a `Part`, after what was done to its data."""
+    note, verdict = part.notes.get(lane, ""), int(part.verdict[lane])
+    if verdict == FAILED and int(part.reason[lane]) == UNUSABLE:
+        return note or REASONS[UNUSABLE]
+    return note + _sentence(layout, part, lane)
+
+
+def _sentence(layout: Layout, part: Any, lane: int) -> str:
     verdict, reason = int(part.verdict[lane]), int(part.reason[lane])
     runaway = part.runaway[lane]
     named = {
@@ -145,8 +155,6 @@ def advice(layout: Layout, part: Any, lane: int) -> str:
     }
     separation = _separation.message({k: v for k, v in named.items() if v})
     if verdict == FAILED:
-        if reason == UNUSABLE:
-            return part.notes.get(lane, REASONS[UNUSABLE])
         return f"The fit did not converge. {separation}" if separation else REASONS[reason]
     if verdict == SUSPECT:
         return separation or _doubt(layout, reason)
