@@ -63,6 +63,7 @@ class Optima:
     converged: Bool[np.ndarray, "L"]
     gradient: Float[np.ndarray, "L"]  # in standard errors
     min_eigenvalue: Float[np.ndarray, "L"]
+    reason: Int[np.ndarray, "L"] | None = None  # why there is none, where it is known already
 
 
 @lru_cache(maxsize=8)
@@ -89,12 +90,13 @@ class LaneSearch:
         self.fixed, self.pinned = start.fixed, start.fixed.copy()
         self.H = np.full((L, d, d), np.nan)
 
-    def run(self, lanes: Int[np.ndarray, "m"]) -> Optima:
+    def run(self, lanes: Int[np.ndarray, "m"], learn: bool = True) -> Optima:
         """Search in these lanes; the others stay without a value.
 
-        Of many lanes some are searched first, and the others begin where these would say.
+        Of many lanes some are searched first, and the others begin where these would say, unless
+        `learn` is False.
         """
-        if len(lanes) >= 4 * PILOT:
+        if learn and len(lanes) >= 4 * PILOT:
             self._search(lanes[:PILOT])
             self._learn(lanes[:PILOT], lanes[PILOT:])
             self._search(lanes[PILOT:])
