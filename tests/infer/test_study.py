@@ -122,6 +122,7 @@ def test_copies_and_weights_make_larger_studies():
     study = gj.study("y ~ x + (1 | g)", plan(), "poisson", truth=truth, weights=np.full(60, 2.0))
     found = gj.power(study, {"x": 0.5}, n=16, copies=2)
     assert found.replicates.fit.nobs == 240 and found.replicates.fit.ngroups == {"g": 24}
+    assert found.replicates.fit.estimate.status == "stated, not estimated"
     twice = {k: np.repeat(v, 2) for k, v in plan().items()}
     written = gj.power(
         gj.study("y ~ x + (1 | g)", twice, "poisson", truth=truth), {"x": 0.5}, n=16, copies=2
