@@ -178,9 +178,13 @@ class Reader:
         with np.errstate(invalid="ignore"):
             if support == "binomial":
                 return odd | ((v != 0) & (v != 1)).any(1) | same
-            low = {"count": v < 0, "positive": v <= 0}.get(support, np.zeros(v.shape, bool))
-        constant = same if support in ("real", "positive") else same & (v[:, 0] == 0)
-        return odd | low.any(1) | constant
+            outside = {
+                "count": v < 0, "nonnegative": v < 0, "positive": v <= 0,
+                "proportion": (v < 0) | (v > 1),
+            }.get(support, np.zeros(v.shape, bool))  # fmt: skip
+        edge = (v[:, 0] == 0) | ((v[:, 0] == 1) & (support == "proportion"))
+        constant = same if support in ("real", "positive") else same & edge
+        return odd | outside.any(1) | constant
 
     def _wrong(self, values: Float[np.ndarray, "n"]) -> str:
         return self._one(values)[1]

@@ -193,9 +193,7 @@ def _whiten(X: np.ndarray, weight: np.ndarray, absent: np.ndarray, root: np.ndar
 
 
 def _start_means(family: AbstractFamily, y: np.ndarray) -> Float[np.ndarray, "L n"]:
-    """Starting means of all lanes; those of a binomial family read (n, 2) as one lane."""
-    if family.support != "binomial":
-        return family.start_mean(y)
+    """Starting means of all lanes, row by row: a family would read (n, 2) as trials."""
     return family.start_mean(y.reshape(-1, *y.shape[2:])).reshape(y.shape[:2])
 
 

@@ -79,8 +79,7 @@ class Folder:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self.print = fingerprint(problem, formula)
-        model = problem.model
-        self.sizes = model.num_beta + model.num_theta, model.num_beta
+        self.sizes = problem.size, problem.model.num_beta
 
     def find(self, job: Job) -> Part | None:
         """The part of a job that was done before. Raises `DataError` if it is another batch's."""

@@ -74,6 +74,11 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
             "from an iterator, or it was read from a file): use kind='wald'"
         )
     first = plan.tasks[0].problem
+    if first.quasi:
+        raise NotSupportedError(
+            f"kind={kind!r} compares likelihoods, and PQL has none of the data: use kind='wald', "
+            "or fit with method='laplace'"
+        )
     if first.reml:
         raise NotSupportedError(
             f"kind={kind!r} compares likelihoods, and restricted ones of different coefficients do "
