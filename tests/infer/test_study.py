@@ -107,8 +107,9 @@ def test_refits_one_by_one_begin_at_the_truth(cbpp, cbpp_fit, monkeypatch):
 
 
 @pytest.mark.slow
-def test_reml_of_another_family(cbpp):
+def test_reml_of_another_family(cbpp, monkeypatch):
     """Its coefficients are a part of the mode that a refit starts from."""
+    monkeypatch.setattr(_replicates, "side_by_side", lambda _: False)
     formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
     fit = gj.glmm(formula, cbpp, reml=True)
     study = gj.study(formula, cbpp, truth=fit.bootstrap(2).estimate, reml=True)
