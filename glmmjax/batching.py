@@ -76,6 +76,12 @@ def batch(
     own, of different sizes: `by=`, or a list or dict of frames as `data`. All are fitted side by
     side.
 
+    Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
+    such as `scale` and `poly` are those of all rows together. The levels of a grouping factor are
+    each data set's own, whatever their names. A column that the rows of a data set do not determine
+    (a level that it lacks) is NaN there, and `advice` says which. A data set that `glmm` would
+    refuse fails with the same sentence, and the others do not notice.
+
     Parameters
     ----------
     formula : as in `glmm`. With `responses=` the first name on its left side is a placeholder that
@@ -86,7 +92,8 @@ def batch(
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
         as in `glmm`. Methods are "laplace", "agq" and "pql", or `PQL(reml=, scale=)`; Gaussian
         responses with identity link are fitted exactly, from sufficient statistics. PQL has no
-        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale.
+        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale. Data sets are fitted by
+        maximum likelihood, or exactly (Gaussian, REML too).
     responses : numbers (n, K), a frame or a dict with a column for each response, or an iterator
         of such blocks, for more than memory holds. A missing value (NaN) masks that row in that
         response alone. A column outside the family's support fails with a sentence that says so;
@@ -103,12 +110,6 @@ def batch(
     out : a folder that gets a file for each chunk as it is done. A second call with the same
         arguments fits what is not there yet.
     progress : True prints a line a chunk to stderr; a callable gets (responses done, failed).
-
-    Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
-    such as `scale` and `poly` are those of all rows together. The levels of a grouping factor are
-    each data set's own, whatever their names. A column that the rows of a data set do not determine
-    (a level that it lacks) is NaN there, and `advice` says which. A data set that `glmm` would
-    refuse fails with the same sentence, and the others do not notice.
 
     Returns
     -------

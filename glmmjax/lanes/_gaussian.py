@@ -81,9 +81,16 @@ def _shared_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tup
 
 def _own_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
     """The same for lanes with designs of their own."""
-    X, Z = own.X[..., model.column_slice(0)], own.Z[0]
-    offset = shared.offset[None] if own.offset is None else own.offset
-    w = shared.weight[None] if own.weight is None else own.weight
+
+    def each(name: str) -> Any:
+        mine = getattr(own, name)
+        if mine is not None:
+            return mine
+        one = getattr(shared, name)
+        return jax.tree.map(lambda v: jnp.broadcast_to(v, (len(T), *v.shape)), one)
+
+    X, (Z,), offset, w = map(each, ("X", "Z", "offset", "weight"))
+    X = X[..., model.column_slice(0)]
     r = own.y - offset[..., 0] - jnp.einsum("lunp,lp->lun", X, b0)
     X = jnp.einsum("lunp,lpr->lunr", X, T)
     ZW, XW = Z * w[..., None], X * w[..., None]
