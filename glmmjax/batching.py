@@ -272,10 +272,10 @@ def _with_estimator(
 
 def _of_own_design(*parts: Any) -> Problem:
     problem = _with_estimator(*parts)
-    if problem.quasi or problem.restricted:
+    if problem.restricted:
         raise NotSupportedError(
-            "data sets are fitted by maximum likelihood (method='laplace' or 'agq'), or exactly "
-            "(Gaussian responses), not by PQL or by REML of other families: fit each with gj.glmm"
+            "data sets are fitted by maximum likelihood (method='laplace' or 'agq'), by 'pql', or "
+            "exactly (Gaussian responses), not by REML of other families: fit each with gj.glmm"
         )
     return problem
 

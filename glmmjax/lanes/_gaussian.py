@@ -23,8 +23,8 @@ from ..integrate import (
     cross_products,
     lanes_profile,
     profile_and_slopes,
+    stand_aside,
 )
-from ..integrate._gaussian import Products
 from ..model import LOG_2PI, Data, Model
 from ..numeric import backward, fast_jit
 from ._objective import LaneData, call, cuts, merge
@@ -55,15 +55,6 @@ def _stand_aside(XX: Any, absent: Any) -> Any:
     """X'X with 1 on the diagonal of absent columns, which are 0."""
     one = absent[:, :, None] * jnp.eye(absent.shape[1])[None]
     return XX + (one if XX.ndim == 3 else one[0])
-
-
-def _beside(products: tuple[Products, ...], absent: Any) -> tuple[Products, ...]:
-    """The same in [X y]'W[X y], the end of a border; units are summed, so that one is enough."""
-    first, *rest = products
-    E = first.arrow.E
-    at = E.shape[-1] - 1 - len(absent) + np.arange(len(absent))
-    E = E.at[0, at, at].add(absent)
-    return (replace(first, arrow=replace(first.arrow, E=E)), *rest)
 
 
 def _shared_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
@@ -135,7 +126,7 @@ def _products(model: Model, structure: Any):
         def one(own, b0, T, absent):
             each = zip(shared.buckets, own, strict=True)
             found = cross_products(model, Data(tuple(merge(s, o) for s, o in each)), T, b0)
-            return _beside(found, absent)
+            return stand_aside(found, absent)
 
         if len(T) == 1:
             return jax.vmap(one, (0, 0, None, None))(own, b0, T[0], absent[0])
