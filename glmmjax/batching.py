@@ -92,8 +92,8 @@ def batch(
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
         as in `glmm`. Methods are "laplace", "agq" and "pql", or `PQL(reml=, scale=)`; Gaussian
         responses with identity link are fitted exactly, from sufficient statistics. PQL has no
-        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale. Data sets are fitted by
-        maximum likelihood, or exactly (Gaussian, REML too).
+        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale. Data sets are not fitted
+        by REML of other families.
     responses : numbers (n, K), a frame or a dict with a column for each response, or an iterator
         of such blocks, for more than memory holds. A missing value (NaN) masks that row in that
         response alone. A column outside the family's support fails with a sentence that says so;
