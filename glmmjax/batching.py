@@ -25,6 +25,7 @@ from .infer._methods import estimator_for, resolve_method
 from .lanes import BatchFit, Problem
 from .lanes._by_lane import by_lane, lane_offset, lane_weight
 from .lanes._chunk import Part
+from .lanes._folder import Folder
 from .lanes._layout import layout_of
 from .lanes._places import Places
 from .lanes._responses import (
@@ -35,9 +36,8 @@ from .lanes._responses import (
     placeholder_values,
     together,
 )
-from .lanes._run import CHUNK, Job, Plan, Task, cores, fit_job
+from .lanes._run import CHUNK, Job, Plan, Task, cores, fit_read
 from .lanes._sets import notes_of, of_rows, tasks_of, usable
-from .lanes._store import Folder
 from .lanes._verdict import FAILED
 from .shard import list_devices
 
@@ -267,13 +267,15 @@ def _with_estimator(
 
 def _work(places: Places, folder: Folder | None, job: Job) -> Part:
     """One chunk: found on disk, or fitted and kept there."""
-    part = None if folder is None else folder.find(job)
-    if part is None:
-        assert job.task is not None
-        with places.borrow(job.task.problem) as problem:
-            part = fit_job(problem, job.task.reader, job)
-        if folder is not None:
-            folder.write(job, part)
+    assert job.task is not None
+    with double_precision():
+        read = job.task.reader.read(job.block.values)
+        part = None if folder is None else folder.find(job, read)
+        if part is None:
+            with places.borrow(job.task.problem) as problem:
+                part = fit_read(problem, read, job.weight, job.offset)
+            if folder is not None:
+                folder.write(job, read, part)
     return part
 
 

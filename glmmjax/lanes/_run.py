@@ -56,11 +56,11 @@ def jobs(
 def fit_job(problem: Problem, reader: Any, job: Job) -> Part:
     """One chunk; halves of it, and theirs, where memory does not suffice."""
     with double_precision():
-        read = reader.read(job.block.values)
-        return _fit_read(problem, read, job.weight, job.offset)
+        return fit_read(problem, reader.read(job.block.values), job.weight, job.offset)
 
 
-def _fit_read(problem: Problem, read: Read, weight: np.ndarray, offset: np.ndarray) -> Part:
+def fit_read(problem: Problem, read: Read, weight: np.ndarray, offset: np.ndarray) -> Part:
+    """The same of lanes that were read (inside `double_precision`)."""
     try:
         return fit_chunk(problem, read, weight, offset)
     except (MemoryError, RuntimeError) as error:
@@ -76,7 +76,7 @@ def _fit_read(problem: Problem, read: Read, weight: np.ndarray, offset: np.ndarr
     halves = []
     for half in np.array_split(np.arange(L), 2):
         w, o = (v if len(v) == 1 else v[half] for v in (weight, offset))
-        halves.append(_fit_read(problem, read.take(half), w, o))
+        halves.append(fit_read(problem, read.take(half), w, o))
     return join(halves)
 
 
