@@ -17,6 +17,7 @@ from .api import _family, glmm
 from .design import Design, make_design
 from .design._buckets import pack
 from .design._frame import Frame
+from .design._rows import Columns
 from .design._stack import Sets, are_frames, split_frame, stack_frames
 from .estimators import LinearMixed, MaximumLikelihood
 from .infer._engine import device_data
@@ -28,17 +29,18 @@ from .lanes._chunk import Part
 from .lanes._folder import Folder
 from .lanes._layout import layout_of
 from .lanes._places import Places
-from .lanes._responses import (
+from .lanes._reader import (
+    Left,
     Reader,
-    blocks,
-    one_column,
-    placeholder,
+    check_alone,
+    complete_left,
     placeholder_values,
-    together,
+    read_left,
 )
+from .lanes._responses import blocks, one_column, together
 from .lanes._run import CHUNK, Job, Plan, Task, cores, fit_read
 from .lanes._sets import notes_of, of_rows, tasks_of, usable
-from .lanes._verdict import FAILED
+from .lanes._verdict import FAILED, UNUSABLE
 from .shard import list_devices
 
 
@@ -147,10 +149,12 @@ def batch(
         lambda _, part: tell(part.size, int((part.verdict == FAILED).sum())),
     )
     part = plan.gather([p for _, p in found])
+    names = together(job.block.names for job, _ in found) if sets is None else sets.names
     if sets is None:
         _check_any(part)
+        for note in _doubts(part, names):
+            warnings.warn(note, DataWarning, stacklevel=2)
     part = replace(part, notes=part.notes | lanes.notes)
-    names = together(job.block.names for job, _ in found) if sets is None else sets.names
     again = None if isinstance(responses, Iterator) else plan
     layout = replace(layout_of(problems[0], formula), what=what)
     return BatchFit(layout, part, names, lanes.single, again, time.perf_counter() - began)
@@ -172,8 +176,8 @@ class _Ask:
     chunk: int
     threads: int
 
-    def design(self, data: Any, rows: dict[str, Any]) -> Design:
-        return make_design(self.formula, data, self.family, **self.columns, **rows)
+    def design(self, data: Any, rows: dict[str, Any], formula: str | None = None) -> Design:
+        return make_design(formula or self.formula, data, self.family, **self.columns, **rows)
 
     def glmm(self, data: Any, rows: dict[str, Any]) -> Any:
         return glmm(self.formula, data, self.given, **self.how, **self.columns, **rows)
@@ -210,12 +214,17 @@ def _data_sets(data: Any, responses: Any, by: Any) -> Sets | None:
 
 
 def _of_responses(ask: _Ask, data: Any, responses: Any) -> _Lanes:
-    frame, n = _with_placeholder(ask.formula, data, ask.family)
+    left = read_left(ask.formula)
+    frame, n = _with_placeholder(left, data, ask.family)
+    formulas = {k: ask.columns[k] for k in ("ziformula", "dispformula")}
+    check_alone(left, formulas, ask.rows, frame)
     own = {k: by_lane(ask.rows[k], n, k) for k in ("weights", "offset")}
     shared = {k: None if own.get(k) is not None else v for k, v in ask.rows.items()}
-    design = ask.design(frame, shared)
+    columns = Columns(Frame(frame))
+    shared["subset"], notes = complete_left(left, columns, shared["subset"], ask.columns["missing"])
+    design = ask.design(frame, shared, left.plain)
     problem = _problem(design, ask.family, ask.method(), ask.columns["dispformula"])
-    reader = Reader(ask.formula, Frame(frame), ask.family, design.rows, ask.rows["trials"])
+    reader = Reader(ask.formula, columns, ask.family, design.rows, ask.rows["trials"])
     weight, offset = design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
     task = Task(
         problem, reader, partial(blocks, responses, n),
@@ -224,8 +233,9 @@ def _of_responses(ask: _Ask, data: Any, responses: Any) -> _Lanes:
     )  # fmt: skip
     single = None
     if not isinstance(responses, Iterator):
-        single = partial(_single, ask, frame, responses, own)
-    return _Lanes(Plan((task,), ask.chunk, ask.threads), design.notes, single, {})
+        single = partial(_single, ask, frame, left.name, responses, own)
+    plan = Plan((task,), ask.chunk, ask.threads)
+    return _Lanes(plan, (*notes, *design.notes), single, {})
 
 
 def _of_sets(ask: _Ask, sets: Sets) -> _Lanes:
@@ -287,21 +297,33 @@ def _count(value: Any, name: str, default: int) -> int:
     return int(value)
 
 
-def _with_placeholder(formula: str, data: Any, family: Any) -> tuple[dict[str, Any], int]:
+def _with_placeholder(left: Left, data: Any, family: Any) -> tuple[dict[str, Any], int]:
     """The data's columns with the placeholder among them, and their number of rows."""
     frame = Frame(data)
     columns = {str(k): data[k] for k in (data if isinstance(data, dict) else data.columns)}
-    return {**columns, placeholder(formula): placeholder_values(family, frame.n)}, frame.n
+    return {**columns, left.name: placeholder_values(family, frame.n)}, frame.n
 
 
 def _check_any(part: Part) -> None:
     """Where no response at all can be used, the first reason is an error."""
-    if len(part.notes) == part.size:
+    if (part.reason == UNUSABLE).all():
         raise DataError(f"no response can be used; the first: {part.notes[0]}")
 
 
-def _single(ask: _Ask, frame: dict[str, Any], responses: Any, own: dict[str, Any], k: int) -> Any:
+def _doubts(part: Part, names: tuple[str, ...] | None) -> list[str]:
+    """One sentence on responses that were used with a note."""
+    said = [k for k in sorted(part.notes) if part.reason[k] != UNUSABLE]
+    if not said:
+        return []
+    who = f"{said[0]} (counted from 0)" if names is None else repr(names[said[0]])
+    text = part.notes[said[0]].strip()
+    return [f"{len(said)} response(s) have a note in advice; response {who}: {text}"]
+
+
+def _single(
+    ask: _Ask, frame: dict[str, Any], name: str, responses: Any, own: dict[str, Any], k: int
+) -> Any:
     """The fit of response k by `glmm`."""
-    columns = {**frame, placeholder(ask.formula): one_column(responses, k)}
+    columns = {**frame, name: one_column(responses, k)}
     mine = {name: v[k] for name, v in own.items() if v is not None}
     return ask.glmm(columns, ask.rows | mine)

@@ -1,30 +1,14 @@
-"""Responses of many lanes: blocks of columns, checked one by one, with missing values masked.
-
-The name on the left of the formula stands for each column in turn. A plain name is read for a
-whole block at once; anything else (`cbind(y, n - y)`, `trials=`, `log(y)`) is evaluated as the
-formula of a single fit would be. A column that the family cannot take spoils no other: it fails
-with the sentence that a single fit would have raised. A missing value gets weight 0.
-"""
+"""Responses of many lanes as numbers: blocks of columns, NaN where missing."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .._errors import DataError
-from ..design._columns import Numeric
-from ..design._evaluate import Evaluator
-from ..design._frame import Frame
-from ..design._response import check_variation, read_response
-from ..design._rows import Columns
-from ..design._values import State
-from ..families import AbstractFamily
-from ..formula import parse, read_expression
 from ._start import Covariates
-
-PLACEHOLDERS = {"count": (0.0, 1.0, 2.0), "positive": (1.0, 2.0), "real": (0.0, 1.0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +23,22 @@ class Block:
 class Read:
     """y of the kept rows, which of them take part, and what is wrong with a lane ("" if nothing).
 
-    A lane that cannot be used is 0 with weight 0. design: of lanes that have their own.
+    A lane that cannot be used is 0 with weight 0. design: of lanes that have their own. notes:
+    sentences on lanes that can be used.
     """
 
     y: Float[np.ndarray, "L n *trials"]
     on: Bool[np.ndarray, "L n"]
     wrong: tuple[str, ...]
     design: Covariates | None = None
+    notes: dict[int, str] = field(default_factory=dict)
 
     def take(self, lanes: Int[np.ndarray, "m"]) -> "Read":
         """Some of the lanes."""
         design = None if self.design is None else self.design.take(lanes)
-        return Read(self.y[lanes], self.on[lanes], tuple(self.wrong[k] for k in lanes), design)
+        wrong = tuple(self.wrong[k] for k in lanes)
+        notes = {i: self.notes[k] for i, k in enumerate(lanes.tolist()) if k in self.notes}
+        return Read(self.y[lanes], self.on[lanes], wrong, design, notes)
 
 
 def blocks(responses: Any, n: int) -> Iterator[Block]:
@@ -124,102 +112,6 @@ def _numbers(column: Any, name: str) -> np.ndarray:
             f"responses= must be numbers; column {name} is {values.dtype}".replace("  ", " ")
         )
     return values.astype(float)
-
-
-class Reader:
-    """Makes y of one column, as a single fit would read it."""
-
-    def __init__(
-        self, formula: str, frame: Frame, family: AbstractFamily, rows: Int[np.ndarray, "n"],
-        trials: Any,
-    ):  # fmt: skip
-        response = parse(formula).response
-        if response is None:
-            raise DataError("the formula has no left side: write a placeholder, as in 'y ~ x'")
-        self.response, self.family, self.rows = response, family, rows
-        self.name = placeholder(formula)
-        columns = Columns(frame)
-        self.trials = columns.register(trials, "trials")
-        self.column = columns.lookup(rows)
-        self.plain = response.kind == "single" and trials is None and (
-            read_expression(response.expressions[0]).columns == (self.name,)
-            and response.expressions[0].strip() in (self.name, f"Q({self.name!r})")
-        )  # fmt: skip
-
-    def read(self, block: Float[np.ndarray, "L n"]) -> Read:
-        """The lanes of a block, given for all rows of the data."""
-        values = block[:, self.rows]
-        on = ~np.isnan(values)
-        first = np.argmax(on, 1)
-        values = np.where(on, values, values[np.arange(len(values)), first][:, None])
-        if self.plain:
-            wrong = [
-                self._wrong(v) if bad else ""
-                for v, bad in zip(values, self._odd(values), strict=True)
-            ]
-            y = values
-        else:
-            found = [self._one(v) for v in values]
-            wrong = [why for _, why in found]
-            width = next((y.shape for y, _ in found if y is not None), values.shape[1:])
-            y = np.stack([np.zeros(width) if y is None else y for y, _ in found])
-        bad = np.array([bool(w) for w in wrong])
-        y = np.where(bad.reshape(-1, *([1] * (y.ndim - 1))), 0.0, y)
-        on &= ~bad[:, None]
-        if y.ndim == 3:
-            on &= y[..., 1] > 0
-        return Read(y, on, tuple(wrong))
-
-    def _odd(self, v: Float[np.ndarray, "L n"]) -> Bool[np.ndarray, "L"]:
-        """Lanes that a single fit would refuse (or that need a closer look)."""
-        odd = ~np.isfinite(v).all(1)
-        same = (v == v[:, :1]).all(1)
-        support = self.family.support
-        with np.errstate(invalid="ignore"):
-            if support == "binomial":
-                return odd | ((v != 0) & (v != 1)).any(1) | same
-            low = {"count": v < 0, "positive": v <= 0}.get(support, np.zeros(v.shape, bool))
-        constant = same if support in ("real", "positive") else same & (v[:, 0] == 0)
-        return odd | low.any(1) | constant
-
-    def _wrong(self, values: Float[np.ndarray, "n"]) -> str:
-        return self._one(values)[1]
-
-    def _one(self, values: Float[np.ndarray, "n"]) -> tuple[np.ndarray | None, str]:
-        if np.isnan(values).any():
-            return None, "every value is missing"
-        if np.isinf(values).any():
-            return None, f"the response is infinite in row {self.rows[np.isinf(values)][0]}"
-
-        def column(name: str) -> Any:
-            return Numeric(values) if name == self.name else self.column(name)
-
-        evaluator = Evaluator(column, self.rows, State(), learn=True)
-        family = self.family
-        try:
-            found = read_response(
-                self.response, family.support, family.name, evaluator, self.trials
-            )
-            check_variation(found.y, family.support, self.name)
-        except DataError as error:
-            return None, str(error)
-        return found.y, ""
-
-
-def placeholder(formula: str) -> str:
-    """The name on the left that responses take the place of: the first column written there."""
-    response = parse(formula).response
-    if response is None:
-        raise DataError("the formula has no left side: write a placeholder, as in 'y ~ x'")
-    names = [c for text in response.expressions for c in read_expression(text).columns]
-    if not names:
-        raise DataError("the left side of the formula names no column to put responses in")
-    return names[0]
-
-
-def placeholder_values(family: AbstractFamily, n: int) -> np.ndarray:
-    """Values that any design accepts as a response of the family."""
-    return np.resize(PLACEHOLDERS.get(family.support, (0.0, 1.0)), n)
 
 
 def together(names: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
