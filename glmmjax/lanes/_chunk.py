@@ -75,12 +75,11 @@ def fit_chunk(
     lanes = Lanes(read.y, weight, offset, read.design or problem.covariates)
     good = np.flatnonzero(usable)
     d = problem.model.num_beta + problem.model.num_theta
-    wrong = {int(k): read.wrong[k] or "every weight is zero" for k in np.flatnonzero(~usable)}
-    out = _blank(len(read.y), d, problem.model.num_beta, wrong)
+    wrong = {int(k): read.wrong[k] or "all weights are zero" for k in np.flatnonzero(~usable)}
+    out = _blank(len(read.y), d, problem.model.num_beta, read.notes | wrong)
     if good.size:
         _fill(out, good, fit_lanes(problem, lanes.take(good)))
-    rows = np.broadcast_to(weight > 0, on.shape)
-    return replace(out, nobs=np.where(usable, rows.sum(1), 0))
+    return replace(out, nobs=np.where(usable, on.sum(1), 0))
 
 
 def fit_lanes(problem: Problem, lanes: Lanes, starts: Starts | None = None) -> Part:
