@@ -37,7 +37,7 @@ from .lanes._reader import (
     placeholder_values,
     read_left,
 )
-from .lanes._responses import blocks, one_column, together
+from .lanes._responses import Responses, together
 from .lanes._run import CHUNK, Job, Plan, Task, cores, fit_read
 from .lanes._sets import notes_of, of_rows, tasks_of, usable
 from .lanes._verdict import FAILED, UNUSABLE
@@ -100,7 +100,8 @@ def batch(
         one for each of `devices`.
     chunk : responses or data sets fitted together.
     out : a folder that gets a file for each chunk as it is done. A second call with the same
-        arguments fits what is not there yet.
+        arguments fits what is not there yet; one with other arguments or data is refused. Chunks
+        are then of just the size `chunk`, however many threads there are.
     progress : True prints a line a chunk to stderr; a callable gets (responses done, failed).
 
     Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
@@ -131,7 +132,7 @@ def batch(
         {"weights_kind": weights_kind, "missing": missing, "contrasts": contrasts,
          "ziformula": ziformula, "dispformula": dispformula},
         {"weights": weights, "offset": offset, "trials": trials, "subset": subset},
-        chunk, threads,
+        chunk, threads, out is None,
     )  # fmt: skip
     sets = _data_sets(data, responses, by)
     lanes = _of_responses(ask, data, responses) if sets is None else _of_sets(ask, sets)
@@ -139,7 +140,7 @@ def batch(
         warnings.warn(note, DataWarning, stacklevel=2)
     plan, what = lanes.plan, "responses" if sets is None else "data sets"
     problems = [task.problem for task in plan.tasks]
-    folder = None if out is None else Folder(out, problems[0], formula)
+    folder = None if out is None else Folder(out, problems[0], formula, chunk, lanes.count)
     places = Places(problems, where, threads)
     tell = teller(progress, what)
     if lanes.failed:
@@ -175,6 +176,7 @@ class _Ask:
     rows: dict[str, Any]
     chunk: int
     threads: int
+    even: bool  # may chunks be smaller, so that each thread has one?
 
     def design(self, data: Any, rows: dict[str, Any], formula: str | None = None) -> Design:
         return make_design(formula or self.formula, data, self.family, **self.columns, **rows)
@@ -190,7 +192,8 @@ class _Ask:
 class _Lanes:
     """What is to be fitted, and what is known of it before.
 
-    notes: sentences on lanes; failed: those that are not fitted; single: one of them, by `glmm`.
+    notes: sentences on lanes; failed: those that are not fitted; single: one of them, by `glmm`;
+    count: how many there are, if that is known.
     """
 
     plan: Plan
@@ -198,6 +201,7 @@ class _Lanes:
     single: Callable[[int], Any] | None
     notes: dict[int, str]
     failed: tuple[int, ...] = ()
+    count: int | None = None
 
 
 def _data_sets(data: Any, responses: Any, by: Any) -> Sets | None:
@@ -216,6 +220,7 @@ def _data_sets(data: Any, responses: Any, by: Any) -> Sets | None:
 def _of_responses(ask: _Ask, data: Any, responses: Any) -> _Lanes:
     left = read_left(ask.formula)
     frame, n = _with_placeholder(left, data, ask.family)
+    given = Responses(responses, n)
     formulas = {k: ask.columns[k] for k in ("ziformula", "dispformula")}
     check_alone(left, formulas, ask.rows, frame)
     own = {k: by_lane(ask.rows[k], n, k) for k in ("weights", "offset")}
@@ -227,15 +232,13 @@ def _of_responses(ask: _Ask, data: Any, responses: Any) -> _Lanes:
     reader = Reader(ask.formula, columns, ask.family, design.rows, ask.rows["trials"])
     weight, offset = design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
     task = Task(
-        problem, reader, partial(blocks, responses, n),
+        problem, reader, given,
         partial(lane_weight, weight, own["weights"], design.rows),
         partial(lane_offset, offset, own["offset"], design.rows),
     )  # fmt: skip
-    single = None
-    if not isinstance(responses, Iterator):
-        single = partial(_single, ask, frame, left.name, responses, own)
-    plan = Plan((task,), ask.chunk, ask.threads)
-    return _Lanes(plan, (*notes, *design.notes), single, {})
+    single = None if given.once else partial(_single, ask, frame, left.name, given, own)
+    plan = Plan((task,), ask.chunk, ask.threads, even=ask.even)
+    return _Lanes(plan, (*notes, *design.notes), single, {}, count=given.count)
 
 
 def _of_sets(ask: _Ask, sets: Sets) -> _Lanes:
@@ -243,10 +246,10 @@ def _of_sets(ask: _Ask, sets: Sets) -> _Lanes:
     found = usable(sets, ask.design, ask.rows, residual, ask.columns["missing"] == "raise")
     made = partial(_with_estimator, ask.family, ask.method(), ask.columns["dispformula"])
     tasks, order = tasks_of(found.deal, ask.family, made, ask.chunk * ask.threads)
-    plan = Plan(tuple(tasks), ask.chunk, ask.threads, found.sets[order], sets.count)
+    plan = Plan(tuple(tasks), ask.chunk, ask.threads, found.sets[order], sets.count, ask.even)
     return _Lanes(
         plan, found.notes, lambda k: ask.glmm(sets.one(k), of_rows(ask.rows, sets.rows(k))),
-        notes_of(found), tuple(found.wrong),
+        notes_of(found), tuple(found.wrong), sets.count,
     )  # fmt: skip
 
 
@@ -300,7 +303,7 @@ def _count(value: Any, name: str, default: int) -> int:
 def _with_placeholder(left: Left, data: Any, family: Any) -> tuple[dict[str, Any], int]:
     """The data's columns with the placeholder among them, and their number of rows."""
     frame = Frame(data)
-    columns = {str(k): data[k] for k in (data if isinstance(data, dict) else data.columns)}
+    columns = {name: frame.raw(name) for name in frame.names}
     return {**columns, left.name: placeholder_values(family, frame.n)}, frame.n
 
 
@@ -321,9 +324,9 @@ def _doubts(part: Part, names: tuple[str, ...] | None) -> list[str]:
 
 
 def _single(
-    ask: _Ask, frame: dict[str, Any], name: str, responses: Any, own: dict[str, Any], k: int
+    ask: _Ask, frame: dict[str, Any], name: str, responses: Responses, own: dict[str, Any], k: int
 ) -> Any:
     """The fit of response k by `glmm`."""
-    columns = {**frame, name: one_column(responses, k)}
+    columns = {**frame, name: responses.column(k)}
     mine = {name: v[k] for name, v in own.items() if v is not None}
     return ask.glmm(columns, ask.rows | mine)

@@ -6,6 +6,7 @@ batch into one folder, each file appears whole, and the later one takes the plac
 """
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -26,17 +27,61 @@ from ._run import Job
 from ._store import arrays_of, notes_to_json, part_of
 
 VERSION = 2  # of parts, and of what their numbers mean
+EMPTY = "an empty folder as out="
+
+
+class Mixed(DataError):
+    """A folder that belongs to another batch."""
 
 
 class Folder:
-    """Parts of one batch on disk."""
+    """Parts of one batch on disk, and what they are parts of.
 
-    def __init__(self, path: str | os.PathLike[str], problem: Problem, formula: str):
+    chunk: how lanes are cut; size: how many there are, None where that is not known. Raises
+    `DataError` for a folder that cannot be made, and for one of another batch.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], problem: Problem, formula: str, chunk: int,
+        size: int | None,
+    ):  # fmt: skip
         self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"out= is a folder to write to, not {self.path}: {error}") from None
+        names = (p.stem.split("-") for p in self.path.glob("part-*-*.npz"))
+        self.there = [(int(first), int(size)) for _, first, size in names]
         self.print = fingerprint(problem, formula)
         model = problem.model
         self.sizes = model.num_beta + model.num_theta, model.num_beta
+        self._agree({
+            "version": VERSION, "formula": formula, "family": problem.family.name,
+            "method": problem.estimator.label, "chunk": chunk, "lanes": size,
+            "design": self.print,
+        })  # fmt: skip
+
+    def _agree(self, wanted: dict[str, Any]) -> None:
+        """The manifest is what this call would write; it is written if there is none."""
+        path = self.path / "manifest.json"
+        if not path.exists():
+            if self.there:
+                raise Mixed(f"{self.path} holds parts without a manifest.json: {EMPTY}")
+            with _whole(path) as own:
+                own.write_text(json.dumps(wanted, indent=1))
+            return
+        try:
+            found = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError, OSError) as error:
+            raise Mixed(f"{path} cannot be read ({error}): {EMPTY}") from None
+        known = {k: (found.get(k), v) for k, v in wanted.items() if v is not None}
+        known = {k: pair for k, pair in known.items() if found.get(k, 0) is not None}
+        other = [f"{k} {a!r}, not {b!r}" for k, (a, b) in known.items() if a != b]
+        if other:
+            raise Mixed(
+                f"{self.path} holds parts of another batch (of {other[0]}): give the same "
+                f"arguments and data, or {EMPTY}"
+            )
 
     def find(self, job: Job, read: Read) -> Part | None:
         """The part of a job that was done before; None, with a warning, if its file is damaged.
@@ -45,6 +90,7 @@ class Folder:
         """
         path = self._file(job)
         if not path.exists():
+            self._check_cut(job)
             return None
         try:
             header, arrays = read_archive(path)
@@ -60,16 +106,21 @@ class Folder:
             )
             return None
 
+    def _check_cut(self, job: Job) -> None:
+        """Blocks of an iterator may be cut elsewhere than they were."""
+        end = job.first + len(job.block.values)
+        for first, size in self.there:
+            if first < end and job.first < first + size:
+                raise Mixed(
+                    f"{self.path} holds a part of lanes {first} to {first + size - 1}, and not one "
+                    f"of {job.first} to {end - 1}: give blocks of the same sizes, or {EMPTY}"
+                )
+
     def _check(self, path: Path, header: dict[str, Any], job: Job, read: Read) -> None:
-        if header.get("batch") != self.print:
-            raise Mixed(
-                f"{self.path} holds parts of another batch (another formula, family, method or "
-                "data): give an empty folder as out="
-            )
-        if header.get("responses") != _of_job(job, read):
+        if header.get("batch") != self.print or header.get("responses") != _of_job(job, read):
             raise Mixed(
                 f"{path} was made from other responses, weights, offsets, or other columns of the "
-                "left side: give the same, or an empty folder as out="
+                f"left side: give the same, or {EMPTY}"
             )
 
     def write(self, job: Job, read: Read, part: Part) -> None:
@@ -81,10 +132,6 @@ class Folder:
 
     def _file(self, job: Job) -> Path:
         return self.path / f"part-{job.first:09d}-{len(job.block.values):06d}.npz"
-
-
-class Mixed(DataError):
-    """A folder that belongs to another batch."""
 
 
 @contextmanager

@@ -41,32 +41,82 @@ class Read:
         return Read(self.y[lanes], self.on[lanes], wrong, design, notes)
 
 
-def blocks(responses: Any, n: int) -> Iterator[Block]:
-    """The blocks of an array (n, K), a frame or dict of columns, or an iterable of these."""
-    if isinstance(responses, Iterator):
-        found = False
-        for part in responses:
-            found = True
-            yield _block(part, n)
-        if not found:
+class Responses:
+    """What the user gave as responses=: an array (n, K), a frame or dict of columns, or an iterator
+    of such blocks.
+
+    names: of all; count: how many there are; None where blocks come one by one.
+    """
+
+    def __init__(self, given: Any, n: int):
+        self.n, self.once = n, isinstance(given, Iterator)
+        self.given = given if self.once else _frame_or_array(given)
+        self.names = None if self.once else _names(self.given)
+        self.count = None if self.once else _width(self.given, self.names)
+
+    def __call__(self) -> Iterator[Block]:
+        """The blocks, from the first one; those of an iterator only once."""
+        seen: set[str] = set()
+        kinds: set[bool] = set()
+        for part in map(_frame_or_array, self.given) if self.once else [self.given]:
+            block = _block(part, self.n)
+            if twice := seen & set(block.names or ()):
+                raise DataError(f"responses= has two columns {min(twice)!r}; rename one")
+            seen.update(block.names or ())
+            kinds.add(block.names is None)
+            if len(kinds) > 1:
+                raise DataError("some blocks of responses= have names, and some are arrays")
+            yield block
+        if not kinds:
             raise DataError("responses= is an iterator without any block")
-    else:
-        yield _block(responses, n)
+
+    def column(self, k: int) -> Float[np.ndarray, "n"]:
+        """Response k."""
+        if self.names is not None:
+            key = list(_columns(self.given))[k]
+            return _numbers(self.given[key], repr(self.names[k]))
+        if np.ndim(self.given) == 1:
+            return _numbers(self.given, "")
+        return _numbers(self.given[:, k], "")
+
+
+def _frame_or_array(part: Any) -> Any:
+    """Frames of other makes than pandas through narwhals; lists as arrays."""
+    if isinstance(part, Mapping | np.ndarray) or hasattr(part, "iloc"):
+        return part
+    import narwhals as nw
+
+    frame = nw.from_native(part, eager_only=True, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        return frame
+    return part if hasattr(part, "to_numpy") else np.asarray(part)
+
+
+def _columns(part: Any) -> Any:
+    return part if isinstance(part, Mapping) else part.columns
+
+
+def _names(part: Any) -> tuple[str, ...] | None:
+    """Of the columns of a frame or a dict; None for an array."""
+    if not (isinstance(part, Mapping) or hasattr(part, "columns")):
+        return None
+    names = tuple(map(str, _columns(part)))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"responses= has two columns {twice!r}; rename one")
+    return names
+
+
+def _width(part: Any, names: tuple[str, ...] | None) -> int:
+    shape = np.shape(part) if names is None else (0, len(names))
+    return int(shape[1]) if len(shape) == 2 else 1
 
 
 def _block(part: Any, n: int) -> Block:
-    names = None
-    if isinstance(part, Mapping) or hasattr(part, "columns"):
-        names = tuple(map(str, part if isinstance(part, Mapping) else part.columns))
-        twice = (
-            [name for name in names if names.count(name) > 1]
-            if len(set(names)) < len(names)
-            else []
-        )
-        if twice:
-            raise DataError(f"responses= has two columns {twice[0]!r}; rename one")
-        keys = list(part if isinstance(part, Mapping) else part.columns)
-        columns = [_numbers(part[k], repr(str(k))) for k in keys]
+    names = _names(part)
+    if names is not None:
+        keys = list(_columns(part))
+        columns = [_numbers(part[k], repr(name)) for k, name in zip(keys, names, strict=True)]
         lengths = {len(c) for c in columns} - {n}
         if lengths:
             raise DataError(
@@ -87,17 +137,10 @@ def _block(part: Any, n: int) -> Block:
     return Block(names, values)
 
 
-def one_column(responses: Any, k: int) -> np.ndarray:
-    """Response k of an array or a frame."""
-    if isinstance(responses, Mapping) or hasattr(responses, "columns"):
-        keys = list(responses if isinstance(responses, Mapping) else responses.columns)
-        return _numbers(responses[keys[k]], repr(str(keys[k])))
-    whole = np.asarray(responses)
-    return _numbers(whole if whole.ndim == 1 else whole[:, k], "")
-
-
 def _numbers(column: Any, name: str) -> np.ndarray:
-    """A column as float64, NaN where missing."""
+    """A column as float64, NaN where missing: also where a mask of NumPy's says so."""
+    if np.ma.isMaskedArray(column) and column.dtype.kind in "biuf":
+        return column.astype(float).filled(np.nan)
     if hasattr(column, "to_numpy") and str(getattr(column, "dtype", "")).lower().startswith(
         ("int", "uint", "float", "bool")
     ):

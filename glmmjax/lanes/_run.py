@@ -132,7 +132,8 @@ class Plan:
     """A batch that can be run, and run again with other problems on the same rows.
 
     order: where the lanes of all tasks, one task after the other, stand in the batch, of `size`
-    lanes; None where there is one task with all of them.
+    lanes; None where there is one task with all of them. even: may chunks be smaller than `chunk`,
+    so that each thread has one?
     """
 
     tasks: tuple[Task, ...]
@@ -140,6 +141,7 @@ class Plan:
     threads: int
     order: Int[np.ndarray, "m"] | None = None
     size: int = 0
+    even: bool = True
 
     def run(
         self, work: Callable[[Job], Part], done: Callable[[Job, Part], None] = lambda *_: None
@@ -149,9 +151,9 @@ class Plan:
 
     def _jobs(self) -> Iterator[Job]:
         first = end = 0
+        cut = self.threads if self.even else 1
         for task in self.tasks:
-            blocks = task.blocks()
-            for job in jobs(blocks, self.chunk, self.threads, task.weight, task.offset):
+            for job in jobs(task.blocks(), self.chunk, cut, task.weight, task.offset):
                 end = first + job.first + len(job.block.values)
                 yield replace(job, first=first + job.first, task=task)
             first = end

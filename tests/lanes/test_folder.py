@@ -1,9 +1,14 @@
 """Folders of parts: what is found again is what would be fitted, and nothing else."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import glmmjax as gj
+from glmmjax.infer._archive import read_archive, write_archive
+from glmmjax.lanes import _folder
 
 from .conftest import predictor
 
@@ -64,3 +69,103 @@ def test_other_trials_are_other_data(tmp_path, data, successes):
 def test_other_weights_of_a_lane_are_other_data(folder, data, successes):
     with pytest.raises(gj.DataError, match="empty folder"):
         again(folder, data, successes, weights=np.full(successes.shape, 2.0))
+
+
+def test_threads_do_not_cut_a_folder(tmp_path, frame):
+    y = predictor(frame, 150) + np.random.default_rng(25).normal(size=(72, 150))
+    call = {"responses": y, "out": tmp_path / "parts", "chunk": 100}
+    two = gj.batch("y ~ x + (1 | group)", frame, "gaussian", threads=2, **call)
+    assert [f.stem[-6:] for f in parts(tmp_path / "parts")] == ["000100", "000050"]
+    stamps = [f.stat().st_mtime_ns for f in parts(tmp_path / "parts")]
+    three = gj.batch("y ~ x + (1 | group)", frame, "gaussian", threads=3, **call)
+    assert [f.stat().st_mtime_ns for f in parts(tmp_path / "parts")] == stamps
+    np.testing.assert_array_equal(two.loglik, three.loglik)
+
+
+OTHER = {
+    "chunk 2, not 1": {"chunk": 1},
+    "lanes 3, not 2": {"responses": np.ones((72, 2))},
+    "family 'binomial', not 'poisson'": {
+        "formula": "s ~ x + (1 | group)", "family": "poisson", "responses": np.eye(72)[:, :3]
+    },
+    "design": {"weights": np.full(72, 2.0)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_a_folder_of_another_call_says_what_differs(tmp_path, data, successes, what):
+    formula, first = "s ~ x + (1 | group)", (successes > 5).astype(float)
+    again(tmp_path, data, first, formula)
+    call = {"formula": formula} | OTHER[what]
+    with pytest.raises(gj.DataError, match=f"{what}.*the same arguments.*an empty folder"):
+        again(tmp_path, data, first, **call)
+
+
+def test_blocks_of_other_sizes_are_not_mixed(folder, data, successes):
+    with pytest.raises(gj.DataError, match="holds a part of lanes 0 to 1, and not one of"):
+        again(folder, data, (successes[:, k : k + 1] for k in range(3)))
+
+
+def test_a_manifest_is_needed(folder, data, successes):
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(gj.DataError, match=r"manifest\.json cannot be read"):
+        again(folder, data, successes)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(gj.DataError, match=r"without a manifest\.json"):
+        again(folder, data, successes)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:700])
+
+
+def rewritten(change):
+    def damage(file):
+        header, arrays = read_archive(file)
+        change(header, arrays)
+        write_archive(file, header, arrays)
+
+    return damage
+
+
+DAMAGE = {
+    "cut": cut,
+    "empty": lambda file: file.write_bytes(b""),
+    "a lane less": rewritten(lambda h, a: a.update({k: v[:1] for k, v in a.items()})),
+    "no array": rewritten(lambda h, a: a.pop("se")),
+    "notes": rewritten(lambda h, a: h.update(notes=5)),
+    "no notes": rewritten(lambda h, a: h.pop("notes")),
+    "a note too many": rewritten(lambda h, a: h.update(notes={"7": "?"})),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_part_is_fitted_again(folder, data, successes, fresh, what):
+    DAMAGE[what](parts(folder)[0])
+    with pytest.warns(gj.GlmmjaxWarning, match=r"part-000000000-000002\.npz is damaged.*again"):
+        batch = again(folder, data, successes)
+    np.testing.assert_allclose(batch.loglik, fresh.loglik, atol=1e-9)
+    np.testing.assert_array_equal(again(folder, data, successes).loglik, batch.loglik)
+
+
+def test_a_file_is_no_folder(tmp_path, data, successes):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(gj.DataError, match="out= is a folder"):
+        again(tmp_path / "file", data, successes)
+
+
+def test_two_at_once_in_one_folder(tmp_path, data, successes, fresh, monkeypatch):
+    """Two calls write the same parts at the same time, as two processes do."""
+    both, write = threading.Barrier(2), _folder.write_archive
+
+    def slow(path, header, arrays):
+        both.wait(60)
+        write(path, header, arrays)
+        both.wait(60)
+
+    monkeypatch.setattr(_folder, "write_archive", slow)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(again, tmp_path, data, successes, threads=1) for _ in range(2)]
+        for call in calls:
+            np.testing.assert_allclose(call.result().loglik, fresh.loglik, atol=1e-9)
+    assert len(list(tmp_path.iterdir())) == len(parts(tmp_path)) + 1 == 3
