@@ -76,6 +76,9 @@ def read_column(values: Any, name: str) -> Column:
         return _from_polars(values, name)
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
+    if np.ma.isMaskedArray(values) and np.any(values.mask):  # a mask of NumPy's means missing
+        number = values.dtype.kind in "biuf"
+        values = values.astype(float if number else object).filled(np.nan if number else None)
     return _from_array(np.asarray(values), name)
 
 
