@@ -24,7 +24,7 @@ from .infer._engine import device_data
 from .infer._fit import double_precision
 from .infer._methods import estimator_for, resolve_method
 from .lanes import BatchFit, Problem
-from .lanes._by_lane import by_lane, lane_offset, lane_weight
+from .lanes._by_lane import ByLane, by_lane, checked, lane_offset, lane_weight
 from .lanes._chunk import Part
 from .lanes._folder import Folder
 from .lanes._layout import layout_of
@@ -37,7 +37,7 @@ from .lanes._reader import (
     placeholder_values,
     read_left,
 )
-from .lanes._responses import Responses, together
+from .lanes._responses import Block, Responses, complete, together
 from .lanes._run import CHUNK, Job, Plan, Task, cores, fit_read
 from .lanes._sets import notes_of, of_rows, tasks_of, usable
 from .lanes._verdict import FAILED, UNUSABLE
@@ -88,12 +88,14 @@ def batch(
         as in `glmm`. Methods are "laplace" and "agq"; REML is for Gaussian responses with identity
         link, which are fitted exactly, from sufficient statistics.
     responses : numbers (n, K), a frame or a dict with a column for each response, or an iterator
-        of such blocks, for more than memory holds. A missing value (NaN) masks that row in that
-        response alone. A column outside the family's support fails with a sentence that says so;
-        the others do not notice.
+        of such blocks, for more than memory holds. A missing value (NaN, null, or under a mask of
+        NumPy's) masks that row in that response alone, or is an error with `missing="raise"`. A
+        left side such as `scale(y)` is that of the rows observed in each response. A column
+        outside the family's support fails with a sentence that says so; the others do not notice.
     by : the column of `data` whose values tell data sets apart, in order of first appearance; their
         text is the name.
-    weights, offset : as in `glmm`; or with `responses=` (n, K), one column for each response.
+    weights, offset : as in `glmm`; or with `responses=` (n, K), one column for each response, in
+        the order of their names if both have names. NaN only where that response is missing.
     devices : a number of this process's devices, or a list of them, that chunks are dealt over;
         None leaves the device to JAX.
     threads : chunks that are fitted at once; by default the cores that this process may use, or
@@ -224,7 +226,8 @@ def _of_responses(ask: _Ask, data: Any, responses: Any) -> _Lanes:
     formulas = {k: ask.columns[k] for k in ("ziformula", "dispformula")}
     check_alone(left, formulas, ask.rows, frame)
     own = {k: by_lane(ask.rows[k], n, k) for k in ("weights", "offset")}
-    shared = {k: None if own.get(k) is not None else v for k, v in ask.rows.items()}
+    own = {k: v.ordered(given.names) for k, v in own.items() if v is not None}
+    shared = {k: None if k in own else v for k, v in ask.rows.items()}
     columns = Columns(Frame(frame))
     shared["subset"], notes = complete_left(left, columns, shared["subset"], ask.columns["missing"])
     design = ask.design(frame, shared, left.plain)
@@ -232,13 +235,21 @@ def _of_responses(ask: _Ask, data: Any, responses: Any) -> _Lanes:
     reader = Reader(ask.formula, columns, ask.family, design.rows, ask.rows["trials"])
     weight, offset = design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
     task = Task(
-        problem, reader, given,
-        partial(lane_weight, weight, own["weights"], design.rows),
-        partial(lane_offset, offset, own["offset"], design.rows),
+        problem, reader, partial(_blocks, given, own, design.rows, ask.columns["missing"]),
+        partial(lane_weight, weight, own.get("weights"), design.rows),
+        partial(lane_offset, offset, own.get("offset"), design.rows),
     )  # fmt: skip
     single = None if given.once else partial(_single, ask, frame, left.name, given, own)
     plan = Plan((task,), ask.chunk, ask.threads, even=ask.even)
     return _Lanes(plan, (*notes, *design.notes), single, {}, count=given.count)
+
+
+def _blocks(
+    given: Responses, own: dict[str, ByLane], rows: Any, missing: str
+) -> Iterator[Block]:  # fmt: skip
+    """The responses, checked against what else there is of them."""
+    found = checked(given(), list(own.values()), rows)
+    return complete(found, rows) if missing == "raise" else found
 
 
 def _of_sets(ask: _Ask, sets: Sets) -> _Lanes:
@@ -324,9 +335,14 @@ def _doubts(part: Part, names: tuple[str, ...] | None) -> list[str]:
 
 
 def _single(
-    ask: _Ask, frame: dict[str, Any], name: str, responses: Responses, own: dict[str, Any], k: int
+    ask: _Ask,
+    frame: dict[str, Any],
+    name: str,
+    responses: Responses,
+    own: dict[str, ByLane],
+    k: int,
 ) -> Any:
     """The fit of response k by `glmm`."""
     columns = {**frame, name: responses.column(k)}
-    mine = {name: v[k] for name, v in own.items() if v is not None}
+    mine = {name: v.values[k] for name, v in own.items()}
     return ask.glmm(columns, ask.rows | mine)

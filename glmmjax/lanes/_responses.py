@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int
 from .._errors import DataError
 from ._start import Covariates
 
+ROLE = "responses="
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -17,6 +19,10 @@ class Block:
 
     names: tuple[str, ...] | None
     values: Float[np.ndarray, "L n"]
+
+    def label(self, first: int, lane: int) -> str:
+        """What a message calls one lane, if the block begins with lane `first`."""
+        return repr(self.names[lane]) if self.names else f"{first + lane} (counted from 0)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +57,15 @@ class Responses:
     def __init__(self, given: Any, n: int):
         self.n, self.once = n, isinstance(given, Iterator)
         self.given = given if self.once else _frame_or_array(given)
-        self.names = None if self.once else _names(self.given)
+        self.names = None if self.once else _names(self.given, ROLE)
         self.count = None if self.once else _width(self.given, self.names)
 
     def __call__(self) -> Iterator[Block]:
         """The blocks, from the first one; those of an iterator only once."""
         seen: set[str] = set()
         kinds: set[bool] = set()
-        for part in map(_frame_or_array, self.given) if self.once else [self.given]:
-            block = _block(part, self.n)
+        for part in self.given if self.once else [self.given]:
+            block = read_block(part, self.n, ROLE)
             if twice := seen & set(block.names or ()):
                 raise DataError(f"responses= has two columns {min(twice)!r}; rename one")
             seen.update(block.names or ())
@@ -80,6 +86,20 @@ class Responses:
         return _numbers(self.given[:, k], "")
 
 
+def complete(blocks: Iterator[Block], rows: Int[np.ndarray, "n"]) -> Iterator[Block]:
+    """The blocks, where no value may be missing in these rows. Raises `DataError`."""
+    first = 0
+    for block in blocks:
+        lanes, places = np.nonzero(np.isnan(block.values[:, rows]))
+        if lanes.size:
+            raise DataError(
+                f"a value is missing in row {rows[places[0]]} (rows count from 0) of response "
+                f"{block.label(first, lanes[0])}; fill it, or use missing='drop'"
+            )
+        first += len(block.values)
+        yield block
+
+
 def _frame_or_array(part: Any) -> Any:
     """Frames of other makes than pandas through narwhals; lists as arrays."""
     if isinstance(part, Mapping | np.ndarray) or hasattr(part, "iloc"):
@@ -96,14 +116,14 @@ def _columns(part: Any) -> Any:
     return part if isinstance(part, Mapping) else part.columns
 
 
-def _names(part: Any) -> tuple[str, ...] | None:
+def _names(part: Any, role: str) -> tuple[str, ...] | None:
     """Of the columns of a frame or a dict; None for an array."""
     if not (isinstance(part, Mapping) or hasattr(part, "columns")):
         return None
     names = tuple(map(str, _columns(part)))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"responses= has two columns {twice!r}; rename one")
+        raise DataError(f"{role} has two columns {twice!r}; rename one")
     return names
 
 
@@ -112,32 +132,32 @@ def _width(part: Any, names: tuple[str, ...] | None) -> int:
     return int(shape[1]) if len(shape) == 2 else 1
 
 
-def _block(part: Any, n: int) -> Block:
-    names = _names(part)
+def read_block(part: Any, n: int, role: str) -> Block:
+    """An array (n, K) or a frame or dict of columns as numbers; `role` is named in errors."""
+    part = _frame_or_array(part)
+    names = _names(part, role)
     if names is not None:
         keys = list(_columns(part))
-        columns = [_numbers(part[k], repr(name)) for k, name in zip(keys, names, strict=True)]
+        columns = [_numbers(part[k], repr(name), role) for k, name in zip(keys, names, strict=True)]
         lengths = {len(c) for c in columns} - {n}
         if lengths:
-            raise DataError(
-                f"responses= has columns of {lengths.pop()} values, the data have {n} rows"
-            )
+            raise DataError(f"{role} has columns of {lengths.pop()} values, the data have {n} rows")
         values = np.array(columns) if columns else np.zeros((0, n))
     else:
-        whole = _numbers(part, "")
+        whole = _numbers(part, "", role)
         whole = whole[:, None] if whole.ndim == 1 else whole
         if whole.ndim != 2 or len(whole) != n:
             raise DataError(
-                f"responses= has the shape {whole.shape}, one row for each of the data's {n} rows "
-                "is wanted, and one column for each response"
+                f"{role} has the shape {whole.shape}, one row for each of the data's {n} rows is "
+                "wanted, and one column for each response"
             )
         values = np.ascontiguousarray(whole.T)
     if not len(values):
-        raise DataError("responses= has no columns")
+        raise DataError(f"{role} has no columns")
     return Block(names, values)
 
 
-def _numbers(column: Any, name: str) -> np.ndarray:
+def _numbers(column: Any, name: str, role: str = ROLE) -> np.ndarray:
     """A column as float64, NaN where missing: also where a mask of NumPy's says so."""
     if np.ma.isMaskedArray(column) and column.dtype.kind in "biuf":
         return column.astype(float).filled(np.nan)
@@ -152,7 +172,7 @@ def _numbers(column: Any, name: str) -> np.ndarray:
     values = np.asarray(column)
     if values.dtype.kind not in "biuf":
         raise DataError(
-            f"responses= must be numbers; column {name} is {values.dtype}".replace("  ", " ")
+            f"{role} must be numbers; column {name} is {values.dtype}".replace("  ", " ")
         )
     return values.astype(float)
 

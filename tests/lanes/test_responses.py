@@ -89,3 +89,74 @@ def test_blocks_that_do_not_go_together(frame, counts, what):
     )
     with pytest.raises(gj.DataError, match=message):
         gj.batch(FORMULA, frame, "poisson", responses=blocks)
+
+
+def test_missing_responses_may_be_refused(frame, holes, batch):
+    call = {"missing": "raise", "responses": pd.DataFrame(holes, columns=["a", "b"])}
+    message = r"missing in row 0 \(rows count from 0\) of response 'b'; .*missing='drop'"
+    with pytest.raises(gj.DataError, match=message):
+        gj.batch(FORMULA, frame, "poisson", **call)
+    with pytest.raises(gj.DataError, match=r"row 7 .* of response 1 "):
+        gj.batch(FORMULA, frame, "poisson", missing="raise", responses=holes, subset="x != 0.001")
+    rest = frame[np.arange(72) % 7 > 0]
+    call["subset"] = np.arange(72) % 7 > 0
+    whole = gj.batch(FORMULA, frame, "poisson", **call)
+    assert list(whole.nobs) == [61, 61] == [len(rest)] * 2
+
+
+@pytest.fixture(scope="module")
+def named(frame, holes):
+    """Weights and offsets with names, and the batch that has them."""
+    rng = np.random.default_rng(26)
+    weights = pd.DataFrame(rng.integers(1, 4, holes.shape) * 1.0, columns=["a", "b"])
+    offset = pd.DataFrame(rng.normal(size=holes.shape) / 4, columns=["a", "b"])
+    y = pd.DataFrame(holes, columns=["a", "b"])
+    call = {"responses": y, "weights": weights, "offset": offset}
+    return call, gj.batch(FORMULA, frame, "poisson", **call)
+
+
+def test_columns_of_weights_go_by_name(frame, named):
+    call, batch = named
+    turned = call | {k: call[k][["b", "a"]] for k in ("weights", "offset")}
+    same(gj.batch(FORMULA, frame, "poisson", **turned), batch)
+    turned["responses"] = (call["responses"][[name]] for name in "ab")
+    with pytest.raises(gj.DataError, match="weights= have other names than the responses"):
+        gj.batch(FORMULA, frame, "poisson", **turned)
+
+
+def test_weights_may_be_missing_with_the_response(frame, holes, named):
+    call, batch = named
+    call = call | {k: call[k].where(~np.isnan(holes)) for k in ("weights", "offset")}
+    found = gj.batch(FORMULA, frame, "poisson", **call)
+    same(found, batch)
+    with pytest.warns(gj.DataWarning, match="dropped 11 rows"):
+        assert abs(found[1].loglik - batch.loglik[1]) < 1e-7
+
+
+def test_a_copy_of_weights_is_kept(frame, named):
+    call, _ = named
+    weights = call["weights"].to_numpy().copy()
+    found = gj.batch(FORMULA, frame, "poisson", **(call | {"weights": weights}))
+    first = found.test("x", "lrt")
+    weights[:] = 9.0
+    pd.testing.assert_frame_equal(found.test("x", "lrt"), first)
+
+
+COLUMNS = {
+    "more": (np.ones((72, 3)), "weights= has 3 columns, and there are 2 responses"),
+    "names": (pd.DataFrame(np.ones((72, 2)), columns=["a", "c"]), "other names, such as 'b'"),
+    "missing": (np.full((72, 2), np.nan), r"is missing in row 0 for response 'a', which is not"),
+    "negative": (np.full((72, 2), -1.0), r"0 or more; it is -1 in row 0 for response 0"),
+    "infinite": (np.full((72, 2), np.inf), "it is inf in row 0 for response 0"),
+    "rows": (np.ones((71, 2)), r"weights= has the shape \(71, 2\).*72 rows"),
+    "text": (pd.DataFrame({"a": ["?"] * 72, "b": 1}), "weights= must be numbers; column 'a'"),
+    "a masked one": (np.ma.masked_equal(np.eye(72)[:, :2], 1), "missing in row 0 for response 'a'"),
+}
+
+
+@pytest.mark.parametrize("what", COLUMNS)
+def test_bad_weights_are_named(frame, counts, what):
+    weights, message = COLUMNS[what]
+    y = pd.DataFrame(counts[:, :2], columns=["a", "b"])
+    with pytest.raises(gj.DataError, match=message):
+        gj.batch(FORMULA, frame, "poisson", responses=y, weights=weights)
