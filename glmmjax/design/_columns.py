@@ -76,9 +76,10 @@ def read_column(values: Any, name: str) -> Column:
         return _from_polars(values, name)
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
-    if np.ma.isMaskedArray(values) and np.any(values.mask):  # a mask of NumPy's means missing
-        number = values.dtype.kind in "biuf"
-        values = values.astype(float if number else object).filled(np.nan if number else None)
+    if np.ma.is_masked(values):  # a mask of NumPy's means missing
+        plain = np.ma.getdata(values)
+        none: Any = np.nan if plain.dtype.kind in "biuf" else None
+        values = np.where(np.ma.getmaskarray(values), none, plain)
     return _from_array(np.asarray(values), name)
 
 

@@ -40,7 +40,7 @@ class ByLane:
             raise DataError(
                 f"{self.role}= has {len(self.values)} columns, fewer than there are responses"
             )
-        if None not in (self.names, block.names) and self.names[first:end] != block.names:
+        if self.names and block.names and self.names[first:end] != block.names:
             raise DataError(
                 f"the columns of {self.role}= have other names than the responses, or another order"
             )

@@ -159,8 +159,6 @@ def read_block(part: Any, n: int, role: str) -> Block:
 
 def _numbers(column: Any, name: str, role: str = ROLE) -> np.ndarray:
     """A column as float64, NaN where missing: also where a mask of NumPy's says so."""
-    if np.ma.isMaskedArray(column) and column.dtype.kind in "biuf":
-        return column.astype(float).filled(np.nan)
     if hasattr(column, "to_numpy") and str(getattr(column, "dtype", "")).lower().startswith(
         ("int", "uint", "float", "bool")
     ):
@@ -169,12 +167,12 @@ def _numbers(column: Any, name: str, role: str = ROLE) -> np.ndarray:
         except TypeError:
             values = np.asarray(column.to_numpy(), float)
         return values
-    values = np.asarray(column)
+    values, masked = np.asarray(column), np.ma.is_masked(column)
     if values.dtype.kind not in "biuf":
         raise DataError(
             f"{role} must be numbers; column {name} is {values.dtype}".replace("  ", " ")
         )
-    return values.astype(float)
+    return np.where(np.ma.getmaskarray(column), np.nan, values) if masked else values.astype(float)
 
 
 def together(names: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:

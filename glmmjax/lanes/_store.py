@@ -8,10 +8,12 @@ import numpy as np
 from .._errors import DataError
 from ..infer._archive import write_archive
 from ._chunk import ARRAYS, Part
-from ._layout import layout_from_json
+from ._layout import Factor, Layout, layout_from_json
 from ._result import BatchFit
+from ._verdict import FAILED, REASONS, SUSPECT, VERDICTS, WIDE
 
 SCHEMA, VERSION = "glmmjax batch", 1
+WHAT = ("responses", "data sets")
 KINDS = {"pinned": bool, "runaway": bool, "verdict": np.int64, "reason": np.int64,
          "nobs": np.int64, "evaluations": np.int64}  # fmt: skip
 
@@ -32,15 +34,65 @@ def load(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> BatchFit:
         raise DataError(
             f"a batch of schema {header.get('version')!r}; this version reads {VERSION}"
         )
-    layout = layout_from_json(header["layout"])
-    part = part_of(arrays, header["notes"], layout.size, len(layout.names))
-    names = header["names"]
-    if names is not None and (
-        len(names) != part.size or not all(isinstance(v, str) for v in names)
-    ):
+    layout = _layout(header.get("layout"))
+    part = part_of(arrays, header.get("notes"), layout.size, len(layout.names))
+    _check_reasons(part, layout)
+    names, seconds = header.get("names"), header.get("seconds")
+    if names is not None and not (_texts(names) and len(names) == part.size):
         raise DataError("names of responses do not fit the rest")
-    names = None if names is None else tuple(names)
-    return BatchFit(layout, part, names, seconds=float(header["seconds"]))
+    if type(seconds) not in (int, float) or not 0 <= seconds < np.inf:
+        raise DataError("the seconds are no time")
+    return BatchFit(layout, part, None if names is None else tuple(names), seconds=float(seconds))
+
+
+def _layout(found: Any) -> Layout:
+    """A layout of which every place lies inside what it is a place of. Raises `DataError`."""
+    try:
+        layout = layout_from_json(found)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise DataError("the layout is not readable") from None
+    words = (layout.formula, layout.family, layout.method, *(n for n, _, _ in layout.predictors),
+             *(v for f in layout.factors for v in (f.component, f.group)))  # fmt: skip
+    lists = [found["names"], *(c for _, c, _ in found["predictors"]),
+             *(f["effects"] for f in found["factors"])]  # fmt: skip
+    if not (_texts(list(words)) and all(map(_texts, lists)) and layout.what in WHAT):
+        raise DataError("the layout has names that are no text")
+    P, size = len(layout.names), layout.size
+    within = [
+        size >= P and layout.rows >= 0,
+        all(0 <= k < P for k in layout.shown) and len(set(layout.shown)) == len(layout.shown),
+        all(0 <= at <= P - len(columns) for _, columns, at in layout.predictors),
+        all(P <= f.start <= size - len(f.entries) and _triangle(f) for f in layout.factors),
+        layout.residual is None or 0 <= layout.residual < P,
+    ]
+    if not all(within):
+        raise DataError("the layout has places outside of the parameters")
+    return layout
+
+
+def _triangle(f: Factor) -> bool:
+    """Are the entries those of a lower triangular factor, all of it or its diagonal?"""
+    q = len(f.effects)
+    if len(f.entries) == q:
+        return f.entries == tuple((i, i) for i in range(q))
+    full = len(f.entries) == q * (q + 1) // 2
+    return full and sorted(f.entries) == [(i, j) for i in range(q) for j in range(i + 1)]
+
+
+def _check_reasons(part: Part, layout: Layout) -> None:
+    """There is a sentence for every lane: those of a failure, or of a doubt, name a reason."""
+    wide = (part.reason >= WIDE) & (part.reason < WIDE + len(layout.factors))
+    known = np.isin(part.reason, list(REASONS))
+    explained = np.select(
+        [part.verdict == FAILED, part.verdict == SUSPECT],
+        [known, known | wide | part.runaway.any(1)], (part.reason == 0) | known | wide,
+    )  # fmt: skip
+    if not explained.all():
+        raise DataError("'reason' is out of range")
+
+
+def _texts(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(v, str) for v in found)
 
 
 def arrays_of(part: Part) -> dict[str, np.ndarray]:
@@ -65,9 +117,8 @@ def part_of(
         wanted, found = shapes.get(name, (L,)), arrays[name]
         if found.shape != wanted or found.dtype != np.dtype(KINDS.get(name, float)):
             raise DataError(f"{name!r} has a wrong shape or kind")
-    for name, top in (("verdict", 4), ("reason", 1000)):
-        if L and not (arrays[name].min() >= 0 and arrays[name].max() < top):
-            raise DataError(f"{name!r} is out of range")
+    if not np.isin(arrays["verdict"], range(len(VERDICTS))).all():
+        raise DataError("'verdict' is out of range")
     return Part(**{n: arrays[n] for n in ARRAYS}, notes=_notes(notes, L))
 
 
