@@ -147,10 +147,13 @@ def batch(
     tell = teller(progress, what)
     if lanes.failed:
         tell(len(lanes.failed), len(lanes.failed))
-    found = plan.run(
-        partial(_work, places, folder),
-        lambda _, part: tell(part.size, int((part.verdict == FAILED).sum())),
-    )
+    try:
+        found = plan.run(
+            partial(_work, places, folder),
+            lambda _, part: tell(part.size, int((part.verdict == FAILED).sum())),
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_kept(folder)) from None
     part = plan.gather([p for _, p in found])
     names = together(job.block.names for job, _ in found) if sets is None else sets.names
     if sets is None:
@@ -301,6 +304,13 @@ def _work(places: Places, folder: Folder | None, job: Job) -> Part:
             if folder is not None:
                 folder.write(job, read, part)
     return part
+
+
+def _kept(folder: Folder | None) -> str:
+    """What is left of a batch that was interrupted."""
+    if folder is None:
+        return "nothing is kept of this batch; out= would have kept the chunks that were done"
+    return f"the chunks that were done are in {folder.path}; the same call goes on from there"
 
 
 def _count(value: Any, name: str, default: int) -> int:

@@ -6,6 +6,7 @@ there are threads, so that responses may come from an iterator larger than memor
 """
 
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -20,6 +21,7 @@ from ..infer._fit import double_precision
 from ._chunk import Part, fit_chunk, join, spread
 from ._problem import Problem
 from ._responses import Block, Read
+from ._stop import heeding
 
 CHUNK = 1024  # lanes
 FEW = 64  # below which a chunk is not cut for the sake of another thread
@@ -84,8 +86,17 @@ def run(
     work: Callable[[Job], Part], jobs: Iterator[Job], threads: int,
     done: Callable[[Job, Part], None],
 ) -> list[tuple[Job, Part]]:  # fmt: skip
-    """Every job's part, in order; `done` is called in this thread, in the order they end."""
+    """Every job's part, in order; `done` is called in this thread, in the order they end.
+
+    Where this ends early (an error, Ctrl-C), chunks that are being fitted are given up.
+    """
     found: list[tuple[Job, Part]] = []
+    stop = threading.Event()
+
+    def heeded(job: Job) -> Part:
+        with heeding(stop):
+            return work(job)
+
     with ThreadPoolExecutor(threads, thread_name_prefix="lanes") as pool:
         pending: dict[Future, Job] = {}
 
@@ -101,12 +112,13 @@ def run(
 
         try:
             for job in jobs:
-                pending[pool.submit(work, job)] = job
+                pending[pool.submit(heeded, job)] = job
                 if len(pending) > threads:
                     collect(wait(pending, return_when=FIRST_COMPLETED).done)
             while pending:
                 collect(wait(pending, return_when=FIRST_COMPLETED).done)
         finally:
+            stop.set()
             for future in pending:
                 future.cancel()
     return sorted(found, key=lambda pair: pair[0].first)

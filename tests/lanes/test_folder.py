@@ -169,3 +169,38 @@ def test_two_at_once_in_one_folder(tmp_path, data, successes, fresh, monkeypatch
         for call in calls:
             np.testing.assert_allclose(call.result().loglik, fresh.loglik, atol=1e-9)
     assert len(list(tmp_path.iterdir())) == len(parts(tmp_path)) + 1 == 3
+
+
+def test_an_interrupt_gives_up_what_is_being_fitted(tmp_path, data, successes, monkeypatch):
+    """Ctrl-C after the first chunk: the second, in its search by then, ends before its next call."""
+    from glmmjax.lanes import _objective
+
+    begun, gone, call = threading.Event(), [], _objective.check_stop
+
+    def slow():
+        if threading.current_thread().name.endswith("_1"):
+            begun.set()
+            sleep_until(stopped)
+            try:
+                call()
+            except BaseException as error:
+                gone.append(type(error).__name__)
+                raise
+        call()
+
+    stopped = threading.Event()
+    monkeypatch.setattr(_objective, "check_stop", slow)
+
+    def interrupt(done, failed):
+        begun.wait(60)
+        threading.Timer(0.3, stopped.set).start()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"parts; the same call goes on from there"):
+        again(tmp_path / "parts", data, successes, threads=2, chunk=1, progress=interrupt)
+    assert gone == ["Stopped"]
+    assert len(parts(tmp_path / "parts")) < 3
+
+
+def sleep_until(event):
+    assert event.wait(60)
