@@ -130,6 +130,7 @@ class Reader:
         self.left, self.formula = read_left(formula), parse(formula)
         self.family, self.rows, self.columns = family, rows, columns
         self.trials = columns.register(trials, "trials")
+        columns.keep((*self.left.others, *(self.trials.columns if self.trials else ())))
         self.plain = self.left.is_plain and trials is None
         counted = self.trials is not None or self.left.response.kind == "cbind"
         self.shape = (len(rows), 2) if counted else (len(rows),)

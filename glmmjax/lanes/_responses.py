@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ class Responses:
     """What the user gave as responses=: an array (n, K), a frame or dict of columns, or an iterator
     of such blocks.
 
-    names: of all; count: how many there are; None where blocks come one by one.
+    names: of all; count: how many there are; None where blocks come one by one. They are the user's
+    own, and not copied: that they are the same when they are read again is seen from digests.
     """
 
     def __init__(self, given: Any, n: int):
@@ -59,6 +61,7 @@ class Responses:
         self.given = given if self.once else _frame_or_array(given)
         self.names = None if self.once else _names(self.given, ROLE)
         self.count = None if self.once else _width(self.given, self.names)
+        self._digests: list[bytes] = []  # of each lane
 
     def __call__(self) -> Iterator[Block]:
         """The blocks, from the first one; those of an iterator only once."""
@@ -72,6 +75,8 @@ class Responses:
             kinds.add(block.names is None)
             if len(kinds) > 1:
                 raise DataError("some blocks of responses= have names, and some are arrays")
+            if not self.once:
+                self._check(0, block)
             yield block
         if not kinds:
             raise DataError("responses= is an iterator without any block")
@@ -80,10 +85,23 @@ class Responses:
         """Response k."""
         if self.names is not None:
             key = list(_columns(self.given))[k]
-            return _numbers(self.given[key], repr(self.names[k]))
-        if np.ndim(self.given) == 1:
-            return _numbers(self.given, "")
-        return _numbers(self.given[:, k], "")
+            values = _numbers(self.given[key], repr(self.names[k]))
+        else:
+            values = _numbers(self.given if np.ndim(self.given) == 1 else self.given[:, k], "")
+        self._check(k, Block(self.names and self.names[k : k + 1], values[None]))
+        return values
+
+    def _check(self, first: int, block: Block) -> None:
+        """Are lanes that were read before still what they were? Raises `DataError`."""
+        for lane, values in enumerate(block.values):
+            found = blake2b(np.ascontiguousarray(values), digest_size=16).digest()
+            if first + lane == len(self._digests):
+                self._digests.append(found)
+            elif found != self._digests[first + lane]:
+                raise DataError(
+                    f"response {block.label(first, lane)} is not what it was when the batch was "
+                    "fitted: fit the batch again"
+                )
 
 
 def complete(blocks: Iterator[Block], rows: Int[np.ndarray, "n"]) -> Iterator[Block]:

@@ -40,7 +40,7 @@ def load(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> BatchFit:
     names, seconds = header.get("names"), header.get("seconds")
     if names is not None and not (_texts(names) and len(names) == part.size):
         raise DataError("names of responses do not fit the rest")
-    if type(seconds) not in (int, float) or not 0 <= seconds < np.inf:
+    if not isinstance(seconds, int | float) or not 0 <= seconds < np.inf:
         raise DataError("the seconds are no time")
     return BatchFit(layout, part, None if names is None else tuple(names), seconds=float(seconds))
 

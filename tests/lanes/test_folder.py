@@ -172,7 +172,7 @@ def test_two_at_once_in_one_folder(tmp_path, data, successes, fresh, monkeypatch
 
 
 def test_an_interrupt_gives_up_what_is_being_fitted(tmp_path, data, successes, monkeypatch):
-    """Ctrl-C after the first chunk: the second, in its search by then, ends before its next call."""
+    """Ctrl-C after the first chunk: the second, in its search by then, ends at its next call."""
     from glmmjax.lanes import _objective
 
     begun, gone, call = threading.Event(), [], _objective.check_stop

@@ -160,3 +160,27 @@ def test_bad_weights_are_named(frame, counts, what):
     y = pd.DataFrame(counts[:, :2], columns=["a", "b"])
     with pytest.raises(gj.DataError, match=message):
         gj.batch(FORMULA, frame, "poisson", responses=y, weights=weights)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_responses_that_were_changed_are_told(frame, counts, named):
+    y = counts[:, :3].copy()
+    given = {name: y[:, k] for k, name in enumerate("abc")} if named else y
+    batch = gj.batch(FORMULA, frame, "poisson", responses=given)
+    batch.test("x", "lrt")
+    y[5, 1] += 1.0
+    which = "'b'" if named else "1"
+    for again in (lambda: batch.test("x", "lrt"), lambda: batch[1]):
+        with pytest.raises(gj.DataError, match=f"response {which} .*is not what it was"):
+            again()
+    assert abs(batch[2].loglik - batch.loglik[2]) < 1e-7
+
+
+def test_columns_of_the_left_side_are_kept(frame, counts):
+    n = np.full(72, 40.0)
+    data = {**{name: frame[name] for name in frame}, "n": n}
+    y = np.minimum(counts[:, :2], 40.0)
+    batch = gj.batch("cbind(y, n - y) ~ x + (1 | group)", data, responses=y)
+    first = batch.test("x", "lrt")
+    n[:] = 90.0
+    pd.testing.assert_frame_equal(batch.test("x", "lrt"), first)
