@@ -19,7 +19,7 @@ from .design._buckets import pack
 from .design._frame import Frame
 from .design._rows import Columns
 from .design._stack import Sets, are_frames, split_frame, stack_frames
-from .estimators import LinearMixed, MaximumLikelihood
+from .estimators import PQL, LinearMixed, MaximumLikelihood
 from .infer._engine import device_data
 from .infer._fit import double_precision
 from .infer._methods import estimator_for, resolve_method
@@ -64,6 +64,7 @@ def batch(
     missing: str = "drop",
     contrasts: dict[str, Any] | None = None,
     subset: Any = None,
+    correlation: None = None,
     devices: Any = None,
     threads: int | None = None,
     chunk: int = CHUNK,
@@ -85,8 +86,9 @@ def batch(
     data : the frame with everything else; or a list of frames, or a dict of them by name, one a
         data set.
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
-        as in `glmm`. Methods are "laplace" and "agq"; REML is for Gaussian responses with identity
-        link, which are fitted exactly, from sufficient statistics.
+        as in `glmm`. Methods are "laplace", "agq" and "pql", or `PQL(reml=, scale=)`; Gaussian
+        responses with identity link are fitted exactly, from sufficient statistics. PQL has no
+        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale.
     responses : numbers (n, K), a frame or a dict with a column for each response, or an iterator
         of such blocks, for more than memory holds. A missing value (NaN, null, or under a mask of
         NumPy's) masks that row in that response alone, or is an error with `missing="raise"`. A
@@ -96,6 +98,7 @@ def batch(
         text is the name.
     weights, offset : as in `glmm`; or with `responses=` (n, K), one column for each response, in
         the order of their names if both have names. NaN only where that response is missing.
+    correlation : None; residuals that correlate are for single fits.
     devices : a number of this process's devices, or a list of them, that chunks are dealt over;
         None leaves the device to JAX.
     threads : chunks that are fitted at once; by default the cores that this process may use, or
@@ -125,6 +128,10 @@ def batch(
     NotSupportedError : for methods that are not for batches.
     """
     began = time.perf_counter()
+    if correlation is not None:
+        raise NotSupportedError(
+            "correlation= is not for batches: fit each response with gj.glmm or gj.lmm"
+        )
     where = None if devices is None else list_devices(devices, local=True)
     threads = _count(threads, "threads", cores() if where is None else len(where))
     chunk = _count(chunk, "chunk", CHUNK)
@@ -258,7 +265,7 @@ def _blocks(
 def _of_sets(ask: _Ask, sets: Sets) -> _Lanes:
     residual = ask.family.name == "gaussian"
     found = usable(sets, ask.design, ask.rows, residual, ask.columns["missing"] == "raise")
-    made = partial(_with_estimator, ask.family, ask.method(), ask.columns["dispformula"])
+    made = partial(_of_own_design, ask.family, ask.method(), ask.columns["dispformula"])
     tasks, order = tasks_of(found.deal, ask.family, made, ask.chunk * ask.threads)
     plan = Plan(tuple(tasks), ask.chunk, ask.threads, found.sets[order], sets.count, ask.even)
     return _Lanes(
@@ -278,18 +285,25 @@ def _with_estimator(
 ) -> Problem:  # fmt: skip
     estimator = estimator_for(how, family, dispformula, design.weights_kind)
     plain = type(estimator) is MaximumLikelihood and not estimator.integrator.random
-    plain = plain and not getattr(how, "reml", False)
-    if not (plain or isinstance(estimator, LinearMixed)):
+    if not (plain or isinstance(estimator, LinearMixed | PQL)):
         raise NotSupportedError(
-            f"batches are fitted by method='laplace' or 'agq' and maximum likelihood, or exactly "
-            f"(Gaussian responses, with reml= too), not by {estimator.label}"
-            + (" with reml=True" if getattr(how, "reml", False) else "")
-            + ": fit each response with gj.glmm"
+            "batches are fitted by method='laplace', 'agq' or 'pql', or exactly (Gaussian "
+            f"responses), not by {estimator.label}: fit each response with gj.glmm"
         )
     with double_precision():
         data = device_data(data)
         estimator.check(model, data)
     return Problem(design, family, model, slots, data, estimator, dispformula is not None)
+
+
+def _of_own_design(*parts: Any) -> Problem:
+    problem = _with_estimator(*parts)
+    if problem.quasi or problem.restricted:
+        raise NotSupportedError(
+            "data sets are fitted by maximum likelihood (method='laplace' or 'agq'), or exactly "
+            "(Gaussian responses), not by PQL or by REML of other families: fit each with gj.glmm"
+        )
+    return problem
 
 
 def _work(places: Places, folder: Folder | None, job: Job) -> Part:

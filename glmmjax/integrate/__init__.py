@@ -22,6 +22,7 @@ from ._lanes_gaussian import Moments as Moments
 from ._lanes_gaussian import lanes_profile as lanes_profile
 from ._lanes_laplace import SETTLED as SETTLED
 from ._lanes_laplace import applies as applies
+from ._lanes_laplace import lanes_phi as lanes_phi
 from ._lanes_laplace import lanes_value_and_grad as lanes_value_and_grad
 from ._laplace import laplace_value_and_grad as laplace_value_and_grad
 from ._laplace import observed as observed

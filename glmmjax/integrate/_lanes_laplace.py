@@ -92,6 +92,15 @@ def _bucket(beta: Array, Lam: Array, bucket: Bucket, model: Model, u: Array, ste
     return value, g_beta, g_lam, jnp.stack(parts, 1), worst
 
 
+def lanes_phi(
+    model: Model, bucket: Bucket, beta: Float[Array, "P L"], theta: Float[Array, "T L"], u: Array
+) -> Float[Array, "u n L"]:
+    """The mean's predictor."""
+    q, lam = model.width(0), entries(lane_factors(model, theta))
+    z = [bucket.Z[0][:, :, j, None] for j in range(q)]
+    return _phi(z, [_fixed(bucket, beta, model, 0)], times(lam, [u[:, j] for j in range(q)]))[0]
+
+
 def _newton(
     bucket: Bucket, model: Model, lam: Matrix, z: list[Array], base: list[Array], u: list[Array]
 ) -> tuple[list[Array], Float[Array, "L"]]:

@@ -53,8 +53,7 @@ class Folder:
         names = (p.stem.split("-") for p in self.path.glob("part-*-*.npz"))
         self.there = [(int(first), int(size)) for _, first, size in names]
         self.print = fingerprint(problem, formula)
-        model = problem.model
-        self.sizes = model.num_beta + model.num_theta, model.num_beta
+        self.sizes = problem.size, problem.model.num_beta
         self._agree({
             "version": VERSION, "formula": formula, "family": problem.family.name,
             "method": problem.estimator.label, "chunk": chunk, "lanes": size,

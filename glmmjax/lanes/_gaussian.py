@@ -157,18 +157,21 @@ def _general(model: Model, structure: Any, reml: bool):
 
 
 class GaussianLanes:
-    """Half the profiled deviances of relative theta."""
+    """Half the profiled deviances of relative theta; with `sigma` given nothing is profiled.
+
+    model has the mean's columns first; N observations, of each lane.
+    """
 
     step = 3e-6
 
     def __init__(
-        self, problem: Problem, data: LaneData, T: Any, b0: Any, nu: Any, absent: Any,
-        general: bool = False,
+        self, model: Model, data: LaneData, T: Any, b0: Any, N: Any, absent: Any, reml: bool,
+        general: bool = False, sigma: float | None = None,
     ):  # fmt: skip
-        model, reml = problem.model, problem.reml
-        self.model, self.nu = model, nu
+        self.model, self.T, self.b0, self.sigma = model, T, b0, sigma
+        self.nu = N - model.columns[0] + absent.sum(1) if reml else N
         shift = -2 * np.linalg.slogdet(T)[1] if reml else np.zeros(1)
-        self.shift = np.broadcast_to(shift, nu.shape)
+        self.shift = np.broadcast_to(shift, self.nu.shape)
         leaves, structure = jax.tree.flatten((data.shared, data.own))
         fast = applies(model, data.shared) and not general
         make = (_moments if fast else _products)(model, structure)
@@ -203,48 +206,62 @@ class GaussianLanes:
             return np.zeros(0), np.zeros((0, t))
         logdet, r2 = out[:, 0] + self.shift[lanes], out[:, 1]
         good = np.isfinite(logdet) & (r2 > 0)
-        variance = np.where(good, r2, 1.0) / nu
-        value = 0.5 * (logdet + nu * (LOG_2PI + np.log(variance) + 1.0))
+        r2 = np.where(good, r2, 1.0)
+        variance = r2 / nu if self.sigma is None else np.full_like(r2, self.sigma**2)
+        value = 0.5 * (logdet + nu * (LOG_2PI + np.log(variance)) + r2 / variance)
         slope = 0.5 * (out[:, 2 : 2 + t] + out[:, 2 + t : 2 + 2 * t] / variance[:, None])
         return np.where(good, value, np.inf), slope
 
     def forget(self, lanes: Any) -> None:
         """Nothing is warm-started."""
 
+    def solve(self, best: Optima) -> Optima:
+        """The optima of relative theta as those of [beta, log sigma, absolute theta]."""
+        P, t = self.model.columns[0], self.model.num_theta
+        out = self.heads(np.arange(len(best.x)), best.x)
+        c, given = out[:, 2 + t : 2 + 2 * t] / (2 * out[:, 1:2]), 1 / (2 * self.nu)
+        scale = np.sqrt(out[:, 1] / self.nu)
+        if self.sigma is not None:
+            c, given, scale = 0.0 * c, 0.0 * given, np.full_like(scale, self.sigma)
+        beta = self.b0 + combine(self.T, out[:, 2 + 2 * t : 2 + 2 * t + P])
+        root = self.T @ out[:, 2 + 2 * t + P :].reshape(len(out), P, P)
+        x = np.concatenate([beta, np.log(scale)[:, None], scale[:, None] * best.x], 1)
+        pinned = np.concatenate([np.zeros((len(x), P + 1), bool), best.pinned], 1)
+        return replace(best, x=x, cov=_covariance(best, scale, root, c, given), pinned=pinned)
+
 
 def fit_linear(
     problem: Problem, data: LaneData, lanes: Lanes, starts: Starts, m: int, general: bool
 ) -> tuple[Optima, Int[np.ndarray, "L"]]:
     """Exact fits of the first m lanes; x and cov are of [beta, log sigma, absolute theta]."""
-    model, P, t = problem.model, problem.model.columns[0], problem.model.num_theta
-    weight = np.broadcast_to(lanes.weight, lanes.y.shape)
-    absent = lanes.design.absent[:, :P]
-    T = whitener(lanes.design.X[0], weight, absent)
-    N, gain = weight.sum(1), 0.0
+    model, P = problem.model, problem.model.columns[0]
+    absent, N = lanes.design.absent[:, :P], observations(problem, lanes)
+    T = whitener(lanes.design.X[0], np.broadcast_to(lanes.weight, lanes.y.shape), absent)
+    gain = 0.0
     if problem.estimator.precision:
-        N = (weight > 0).sum(1).astype(float)
+        weight = np.broadcast_to(lanes.weight, lanes.y.shape)
         gain = 0.5 * np.log(np.where(weight > 0, weight, 1.0)).sum(1)
-    nu = N - P + absent.sum(1) if problem.reml else N
-    b0, spread = starts.x[:, :P], starts.spread[:, None]
-    objective = GaussianLanes(problem, data, T, b0, nu, absent, general)
-    relative = Starts(
-        starts.x[:, P + 1 :] / spread, starts.T[:, P + 1 :, P + 1 :] / spread[:, :, None],
-        starts.effect_sd / spread, np.broadcast_to(np.eye(t), (len(lanes), t, t)), starts.spread,
-        starts.fixed[:, P + 1 :],
+    objective = GaussianLanes(model, data, T, starts.x[:, :P], N, absent, problem.reml, general)
+    relative = relative_starts(model, starts, starts.spread)
+    best = LaneSearch(objective, relative, model, slice(0, model.num_theta)).run(np.arange(m))
+    found = objective.solve(best)
+    return replace(found, value=found.value - gain), objective.evaluations
+
+
+def observations(problem: Problem, lanes: Lanes) -> Float[np.ndarray, "L"]:
+    """N of each lane: a row counts its weight, or 1 where weights say how precise it is."""
+    weight = np.broadcast_to(lanes.weight, lanes.y.shape[:2])
+    return (weight > 0).sum(1).astype(float) if problem.estimator.precision else weight.sum(1)
+
+
+def relative_starts(model: Model, starts: Starts, sigma: Float[np.ndarray, "L"]) -> Starts:
+    """Starts of theta relative to sigma."""
+    at, spread, t = model.theta_slice, sigma[:, None], model.num_theta
+    return Starts(
+        starts.x[:, at] / spread, starts.T[:, at, at] / spread[:, :, None],
+        starts.effect_sd / spread, np.broadcast_to(np.eye(t), (len(sigma), t, t)), starts.spread,
+        starts.fixed[:, at],
     )  # fmt: skip
-    every = np.arange(len(lanes))
-    best = LaneSearch(objective, relative, model, slice(0, t)).run(every[:m])
-    out = objective.heads(every, best.x)
-    scale = np.sqrt(out[:, 1] / nu)
-    beta = b0 + combine(T, out[:, 2 + 2 * t : 2 + 2 * t + P])
-    root = T @ out[:, 2 + 2 * t + P :].reshape(len(out), P, P)
-    x = np.concatenate([beta, np.log(scale)[:, None], scale[:, None] * best.x], 1)
-    slope = out[:, 2 + t : 2 + 2 * t] / (2 * out[:, 1:2])
-    cov = _covariance(best, scale, root, slope, 1 / (2 * nu))
-    pinned = np.concatenate([np.zeros((len(lanes), P + 1), bool), best.pinned], 1)
-    found = Optima(x, best.value - gain, cov, pinned, best.converged, best.gradient,
-                   best.min_eigenvalue)  # fmt: skip
-    return found, objective.evaluations
 
 
 def _covariance(best: Optima, sigma: Any, root: Any, c: Any, given: Any) -> np.ndarray:

@@ -10,12 +10,13 @@ import numpy as np
 
 from ..design import Design
 from ..design._buckets import Slots
-from ..estimators import LinearMixed
+from ..estimators import PQL, LinearMixed
+from ..estimators._working_fit import log_power
 from ..families import AbstractFamily
 from ..model import Bucket, Data, Model
 from ._objective import LaneData
 from ._order import term_order
-from ._start import Covariates, Lanes, shared_covariates
+from ._start import Covariates, Lanes, no_parameters, shared_covariates
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,8 @@ class Problem:
     """One design, packed, and the way it is fitted.
 
     `data.buckets` hold a placeholder's y; where lanes have designs of their own, only sizes.
+    Stacked parameters are [beta, theta], with PQL of a family without a dispersion of its own
+    [beta, theta, log residual scale].
     """
 
     design: Design
@@ -38,8 +41,38 @@ class Problem:
         return isinstance(self.estimator, LinearMixed)
 
     @property
+    def quasi(self) -> bool:
+        return isinstance(self.estimator, PQL)
+
+    @property
+    def restricted(self) -> bool:
+        """Does an integrator integrate the mean's coefficients out as well?"""
+        return bool(getattr(getattr(self.estimator, "integrator", None), "reml", False))
+
+    @property
     def reml(self) -> bool:
-        return self.linear and self.estimator.reml
+        return self.restricted or ((self.linear or self.quasi) and self.estimator.reml)
+
+    @property
+    def own_scale(self) -> bool:
+        """Is the log of a residual scale the last of the stacked parameters?"""
+        return self.quasi and not log_power(self.model)
+
+    @property
+    def size(self) -> int:
+        """How many stacked parameters there are."""
+        return self.model.num_beta + self.model.num_theta + self.own_scale
+
+    @property
+    def df(self) -> int:
+        """How many of them are estimated."""
+        return self.size - (self.quasi and self.estimator.scale is not None)
+
+    def no_parameters(self, own: Covariates) -> tuple[np.ndarray, np.ndarray]:
+        """`_start.no_parameters` of all stacked parameters."""
+        found = no_parameters(self.design, self.model, own)
+        fixed, unknown = (np.pad(v, ((0, 0), (0, int(self.own_scale)))) for v in found)
+        return fixed, unknown
 
     @cached_property
     def covariates(self) -> Covariates:

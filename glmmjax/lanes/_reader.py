@@ -163,9 +163,12 @@ class Reader:
                 "binomial": lambda: (v != 0) & (v != 1),
                 "count": lambda: (v < 0) | (v != np.floor(v)),
                 "positive": lambda: v <= 0,
+                "nonnegative": lambda: v < 0,
+                "proportion": lambda: (v < 0) | (v > 1),
                 "real": lambda: np.zeros_like(on),
             }.get(support, lambda: np.ones_like(on))()
-        constant = same if support != "count" else same & (v[:, 0] == 0)
+        edge = (v[:, 0] == 0) | (v[:, 0] == 1) | (support in ("real", "positive"))
+        constant = same & edge
         return odd | bad.any(1) | constant
 
     def _one(

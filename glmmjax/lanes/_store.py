@@ -59,11 +59,11 @@ def _layout(found: Any) -> Layout:
         raise DataError("the layout has names that are no text")
     P, size = len(layout.names), layout.size
     within = [
-        size >= P and layout.rows >= 0,
+        size >= P and layout.rows >= 0 and 0 <= layout.df <= size,
         all(0 <= k < P for k in layout.shown) and len(set(layout.shown)) == len(layout.shown),
         all(0 <= at <= P - len(columns) for _, columns, at in layout.predictors),
         all(P <= f.start <= size - len(f.entries) and _triangle(f) for f in layout.factors),
-        layout.residual is None or 0 <= layout.residual < P,
+        layout.residual in (None, *range(P), size - 1),
     ]
     if not all(within):
         raise DataError("the layout has places outside of the parameters")

@@ -74,6 +74,11 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
             "from an iterator, or it was read from a file): use kind='wald'"
         )
     first = plan.tasks[0].problem
+    if first.quasi:
+        raise NotSupportedError(
+            f"kind={kind!r} compares likelihoods, and PQL has none of the data: use kind='wald', "
+            "or fit with method='laplace'"
+        )
     if first.reml:
         raise NotSupportedError(
             f"kind={kind!r} compares likelihoods, and restricted ones of different coefficients do "
@@ -81,7 +86,7 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
         )
     if kind == "score" and first.linear:
         raise NotSupportedError("kind='score' is not for exact Gaussian fits: use kind='lrt'")
-    less = {task: _without(task.problem, at) for task in plan.tasks}
+    less = {task: without(task.problem, at) for task in plan.tasks}
     work = partial(_score_job if kind == "score" else _fit_less, less, at)
     found = plan.gather([part for _, part in plan.run(work)]).loglik
     if kind == "lrt":
@@ -89,7 +94,7 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
     return np.where(np.isnan(batch.part.x[:, at]), np.nan, found)
 
 
-def _without(problem: Problem, at: int) -> Problem:
+def without(problem: Problem, at: int) -> Problem:
     """The problem without one column."""
     return _repack(problem, drop_column(problem.design, at))
 
@@ -133,11 +138,11 @@ def _score_job(less: dict[Task, Problem], at: int, job: Job) -> Part:
             lanes = Lanes(read.y, weight, job.offset, design).take(good)
             x = np.insert(np.nan_to_num(part.x[good]), at, 0.0, axis=1)  # NaN: not its columns
             pinned = np.insert(part.pinned[good], at, False, axis=1)
-            value[good] = _scores(whole, lanes, x, pinned)
+            value[good] = scores(whole, lanes, x, pinned)
     return replace(part, loglik=value)
 
 
-def _scores(problem: Problem, lanes: Lanes, x: np.ndarray, pinned: np.ndarray) -> np.ndarray:
+def scores(problem: Problem, lanes: Lanes, x: np.ndarray, pinned: np.ndarray) -> np.ndarray:
     m, model = len(lanes), problem.model
     fill = np.minimum(np.arange(padded(m)), m - 1)
     lanes = lanes.take(fill)

@@ -8,8 +8,7 @@ import pytest
 
 import glmmjax as gj
 
-from .conftest import assert_same, predictor
-from .test_batch import singles
+from .conftest import assert_same, predictor, singles
 
 
 @pytest.fixture(scope="module")

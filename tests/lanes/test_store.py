@@ -50,6 +50,7 @@ HOSTILE = {
     "residual a variance": layout(residual=3),
     "size text": layout(size="9" * 9),
     "size below": layout(size=1),
+    "more estimated than there are": layout(df=99),
     "rows below": layout(rows=-1),
     "formula a number": layout(formula=5),
     "what else": layout(what="things"),
