@@ -78,6 +78,12 @@ def batch(
     own, of different sizes: `by=`, or a list or dict of frames as `data`. All are fitted side by
     side.
 
+    Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
+    such as `scale` and `poly` are those of all rows together. The levels of a grouping factor are
+    each data set's own, whatever their names. A column that the rows of a data set do not determine
+    (a level that it lacks) is NaN there, and `advice` says which. A data set that `glmm` would
+    refuse fails with the same sentence, and the others do not notice.
+
     Parameters
     ----------
     formula : as in `glmm`. With `responses=` the first name on its left side is a placeholder that
@@ -88,7 +94,8 @@ def batch(
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
         as in `glmm`. Methods are "laplace", "agq" and "pql", or `PQL(reml=, scale=)`; Gaussian
         responses with identity link are fitted exactly, from sufficient statistics. PQL has no
-        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale.
+        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale. Data sets are fitted by
+        maximum likelihood, or exactly (Gaussian, REML too).
     responses : numbers (n, K), a frame or a dict with a column for each response, or an iterator
         of such blocks, for more than memory holds. A missing value (NaN, null, or under a mask of
         NumPy's) masks that row in that response alone, or is an error with `missing="raise"`. A
@@ -108,12 +115,6 @@ def batch(
         arguments fits what is not there yet; one with other arguments or data is refused. Chunks
         are then of just the size `chunk`, however many threads there are.
     progress : True prints a line a chunk to stderr; a callable gets (responses done, failed).
-
-    Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
-    such as `scale` and `poly` are those of all rows together. The levels of a grouping factor are
-    each data set's own, whatever their names. A column that the rows of a data set do not determine
-    (a level that it lacks) is NaN there, and `advice` says which. A data set that `glmm` would
-    refuse fails with the same sentence, and the others do not notice.
 
     Returns
     -------
@@ -298,10 +299,10 @@ def _with_estimator(
 
 def _of_own_design(*parts: Any) -> Problem:
     problem = _with_estimator(*parts)
-    if problem.quasi or problem.restricted:
+    if problem.restricted:
         raise NotSupportedError(
-            "data sets are fitted by maximum likelihood (method='laplace' or 'agq'), or exactly "
-            "(Gaussian responses), not by PQL or by REML of other families: fit each with gj.glmm"
+            "data sets are fitted by maximum likelihood (method='laplace' or 'agq'), by 'pql', or "
+            "exactly (Gaussian responses), not by REML of other families: fit each with gj.glmm"
         )
     return problem
 

@@ -41,6 +41,7 @@ from ..integrate import (
     scale,
     slopes_of,
     spherical_effects,
+    stand_aside,
 )
 from ..model import Data, Model
 from ..numeric import Arrow, fast_jit
@@ -60,7 +61,8 @@ Rows = tuple[Bool[Array, "u n"], ...]
 class Scale(NamedTuple):
     """T whitens X; unit: sizes of [theta, r] that matter; nu = N or N - P; sigma 0: profiled.
 
-    eta: the size of the mean's predictor that matters.
+    eta: the size of the mean's predictor that matters. absent: 1 for columns of X that are 0 and no
+    parameters; None where there are none.
     """
 
     T: Float[AnyArray, "P P"]
@@ -68,6 +70,7 @@ class Scale(NamedTuple):
     nu: Float[AnyArray, ""]
     sigma: Float[AnyArray, ""]
     eta: Float[AnyArray, ""]
+    absent: Float[AnyArray, "P"] | None = None
 
 
 class Ends(NamedTuple):
@@ -115,7 +118,8 @@ def advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> Step:
     work, eta = working_data(model, data, at)
 
     def crossed(r):
-        return cross_products(normal, whitened(model, data, work, eta, r)[0], s.T, at.beta)
+        found = cross_products(normal, whitened(model, data, work, eta, r)[0], s.T, at.beta)
+        return found if s.absent is None else stand_aside(found, s.absent)
 
     def log_root(x):  # 1/2 log|R|
         return whitened(model, data, work, eta, x[size:])[1]

@@ -35,23 +35,25 @@ def lanes_rows(model: Model, data: Data, eta: tuple[Rows, ...]) -> list[tuple[Ro
 
 
 def lanes_advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> Step:
-    """Linearise at places and step from them; `s` is of lanes too, but for T, sigma and eta.
+    """Linearise at places and step from them; `s` is of lanes too, but for sigma and eta.
 
-    data: y (u, n, L) or (u, n, L, 2), weight (u, n, L or 1), offset (u, n, p, L or 1); X and Z are
-    shared. Products and ends are left out.
+    data: y (u, n, L) or (u, n, L, 2), weight (u, n, L or 1), offset (u, n, p, L or 1); X, Z and T
+    with L behind where lanes own their designs. Products and ends are left out.
     """
     eta = lanes_eta(model, data, at)
     rows = lanes_rows(model, data, eta)
     each = zip(data.buckets, rows, strict=True)
     parts = [_moments(model, b, z, w, s.T, at.beta) for b, (z, w) in each]
     ZZ, ZX, Zy, XX, Xy, yy = zip(*parts, strict=True)
-    moments = Moments(ZZ, ZX, Zy, add(XX), add(Xy), add(yy))
+    one = jnp.eye(len(at.beta))[:, :, None]
+    XX = add(XX) if s.absent is None else add(XX) + s.absent[None] * one
+    moments = Moments(ZZ, ZX, Zy, XX, add(Xy), add(yy))
 
     def solve(theta: Array) -> Any:
         p = lanes_profile(theta, moments, working_model(model), reml)
         variance = jnp.where(s.sigma > 0, s.sigma**2, p.r2 / s.nu)
         g = 0.5 * (p.g_logdet + p.g_r2 / variance[None])
-        return g, (at.beta + s.T @ p.beta, p.effects)
+        return g, (at.beta + _sum("pr*,rl->pl", s.T, p.beta), p.effects)
 
     g, solutions = jax.vmap(solve)(beside(s.unit, at.theta))
     _, step = jax.vmap(newton, -1, -1)(s.unit, g)
@@ -64,10 +66,14 @@ def lanes_advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> 
 def _moments(model: Model, b: Bucket, z: Rows, w: Rows, T: Array, b0: Array) -> tuple[Array, ...]:
     """Cross-products of [Z | X T, z - offset - X b0] in one bucket."""
     X, Z = b.X[:, :, model.column_slice(0)], b.Z[0]
-    r = z - b.offset[:, :, 0] - jnp.tensordot(X, b0, 1)
-    X, wr = X @ T, w * r
-    ZZ = jnp.einsum("unqr,unl->uqrl", Z[..., :, None] * Z[..., None, :], w)
-    ZX = jnp.einsum("unqp,unl->uqpl", Z[..., :, None] * X[..., None, :], w)
-    XX = jnp.einsum("unpr,unl->prl", X[..., :, None] * X[..., None, :], w)
-    Zy, Xy = jnp.einsum("unq,unl->uql", Z, wr), jnp.einsum("unp,unl->pl", X, wr)
-    return ZZ, ZX, Zy, XX, Xy, (r * wr).sum((0, 1))
+    r = z - b.offset[:, :, 0] - _sum("unp*,pl->unl", X, b0)
+    X, wr = _sum("unp*,pr*->unr*", X, T), w * r
+    ZZ, ZX = _sum("unq*,unr*,unl->uqrl", Z, Z, w), _sum("unq*,unp*,unl->uqpl", Z, X, w)
+    XX, Xy = _sum("unp*,unr*,unl->prl", X, X, w), _sum("unp*,unl->pl", X, wr)
+    return ZZ, ZX, _sum("unq*,unl->uql", Z, wr), XX, Xy, (r * wr).sum((0, 1))
+
+
+def _sum(axes: str, first: Array, *others: Array) -> Array:
+    """`einsum`; * is the axis of lanes where they own `first`, and none where they share it."""
+    own = first.ndim > len(axes.split("*")[0])
+    return jnp.einsum(axes.replace("*", "l" if own else ""), first, *others)

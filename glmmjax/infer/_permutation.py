@@ -96,10 +96,10 @@ def _check(fit: "Fit", statistic: str) -> None:
             "permutation_test permutes rows, and a row of frequency weight w stands for w of them: "
             "write the rows out"
         )
-    if statistic == "lrt" and fit.reml:
+    if statistic != "wald" and fit.reml:
         raise NotSupportedError(
-            "statistic='lrt' compares likelihoods, and restricted ones of different coefficients "
-            "do not compare: fit with reml=False, or use statistic='wald'"
+            f"statistic={statistic!r} compares likelihoods, and restricted ones of different "
+            "coefficients do not compare: fit with reml=False, or use statistic='wald'"
         )
     if statistic == "score" and fit.settings.exact:
         raise NotSupportedError(

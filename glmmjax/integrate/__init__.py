@@ -16,6 +16,7 @@ from ._gaussian import profile_and_slopes as profile_and_slopes
 from ._gaussian import scale as scale
 from ._gaussian import slopes_of as slopes_of
 from ._gaussian import spherical_effects as spherical_effects
+from ._gaussian import stand_aside as stand_aside
 from ._importance import Importance as Importance
 from ._lanes_gaussian import LaneProfile as LaneProfile
 from ._lanes_gaussian import Moments as Moments

@@ -23,8 +23,8 @@ from ..integrate import (
     cross_products,
     lanes_profile,
     profile_and_slopes,
+    stand_aside,
 )
-from ..integrate._gaussian import Products
 from ..model import LOG_2PI, Data, Model
 from ..numeric import backward, fast_jit
 from ._objective import LaneData, call, cuts, merge
@@ -57,15 +57,6 @@ def _stand_aside(XX: Any, absent: Any) -> Any:
     return XX + (one if XX.ndim == 3 else one[0])
 
 
-def _beside(products: tuple[Products, ...], absent: Any) -> tuple[Products, ...]:
-    """The same in [X y]'W[X y], the end of a border; units are summed, so that one is enough."""
-    first, *rest = products
-    E = first.arrow.E
-    at = E.shape[-1] - 1 - len(absent) + np.arange(len(absent))
-    E = E.at[0, at, at].add(absent)
-    return (replace(first, arrow=replace(first.arrow, E=E)), *rest)
-
-
 def _shared_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
     """Of one bucket, for lanes on one design."""
     X, Z = shared.X[:, :, model.column_slice(0)], shared.Z[0]
@@ -90,9 +81,16 @@ def _shared_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tup
 
 def _own_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
     """The same for lanes with designs of their own."""
-    X, Z = own.X[..., model.column_slice(0)], own.Z[0]
-    offset = shared.offset[None] if own.offset is None else own.offset
-    w = shared.weight[None] if own.weight is None else own.weight
+
+    def each(name: str) -> Any:
+        mine = getattr(own, name)
+        if mine is not None:
+            return mine
+        one = getattr(shared, name)
+        return jax.tree.map(lambda v: jnp.broadcast_to(v, (len(T), *v.shape)), one)
+
+    X, (Z,), offset, w = map(each, ("X", "Z", "offset", "weight"))
+    X = X[..., model.column_slice(0)]
     r = own.y - offset[..., 0] - jnp.einsum("lunp,lp->lun", X, b0)
     X = jnp.einsum("lunp,lpr->lunr", X, T)
     ZW, XW = Z * w[..., None], X * w[..., None]
@@ -128,7 +126,7 @@ def _products(model: Model, structure: Any):
         def one(own, b0, T, absent):
             each = zip(shared.buckets, own, strict=True)
             found = cross_products(model, Data(tuple(merge(s, o) for s, o in each)), T, b0)
-            return _beside(found, absent)
+            return stand_aside(found, absent)
 
         if len(T) == 1:
             return jax.vmap(one, (0, 0, None, None))(own, b0, T[0], absent[0])

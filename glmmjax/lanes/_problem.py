@@ -112,8 +112,14 @@ def _own_design(problem: Problem, own: Covariates, source: np.ndarray) -> dict[s
     Z = {}
     for term, t in zip(problem.model.terms, order, strict=True):
         Z.setdefault(term.group, []).append(own.Z[t])
-    return {
+    parts = {
         "X": np.concatenate(own.X, -1)[:, source],
         "Z": tuple(np.concatenate(Z[g], -1)[:, source] for g in sorted(Z)),
         "level": level[:, source],
     }
+    return {k: jax.tree.map(lambda v: v[:1], v) if _alike(v) else v for k, v in parts.items()}
+
+
+def _alike(value: Any) -> bool:
+    """Is it the same in all lanes, as random intercepts are?"""
+    return all((v == v[:1]).all() for v in jax.tree.leaves(value))

@@ -35,16 +35,21 @@ ETA = 1.0  # the size of the mean's predictor that matters
 
 @lru_cache(maxsize=32)
 def _fast(model: Model, structure: Any, reml: bool):
-    """Compiled (leaves, lanes, T, sigma, unit, nu, trips) -> trips."""
+    """Compiled (leaves, lanes, T, absent, sigma, unit, nu, trips) -> trips.
 
-    def run(leaves, at, T, sigma, unit, nu, s: Trip) -> Trip:
+    T and absent are one for all lanes, or one each.
+    """
+
+    def run(leaves, at, T, absent, sigma, unit, nu, s: Trip) -> Trip:
         shared, own = jax.tree.unflatten(structure, leaves)
         each = zip(shared.buckets, own, strict=True)
         data = Data(tuple(lanes_last(b, o, at) for b, o in each))
         s = jax.tree.map(lambda v: jnp.moveaxis(v, 0, -1), s)
         s = s._replace(eta=lanes_eta(model, data, s.at))
         on = tuple(jnp.broadcast_to(v, e.shape) for v, e in zip(occupied(data), s.eta, strict=True))
-        new = lanes_advance(model, data, reml, Scale(T, unit.T, nu, sigma, ETA), s.trial)
+        T = T[0] if len(T) == 1 else jnp.moveaxis(T, 0, -1)
+        scale = Scale(T, unit.T, nu, sigma, ETA, absent.T)
+        new = lanes_advance(model, data, reml, scale, s.trial)
         s = jax.vmap(partial(turn, model.family), (-1, None, -1, -1), -1)(on, ETA, s, new)
         return jax.tree.map(lambda v: jnp.moveaxis(v, -1, 0), s._replace(eta=()))
 
@@ -55,18 +60,19 @@ def _fast(model: Model, structure: Any, reml: bool):
 def _general(model: Model, structure: Any, reml: bool):
     """The same by `vmap`, for any layout."""
 
-    def run(leaves, at, T, sigma, unit, nu, s: Trip) -> Trip:
+    def run(leaves, at, T, absent, sigma, unit, nu, s: Trip) -> Trip:
         shared, own = jax.tree.unflatten(structure, leaves)
+        T, absent = (jnp.broadcast_to(v, (len(at), *v.shape[1:])) for v in (T, absent))
 
-        def one(own, unit, nu, s: Trip) -> Trip:
-            data = _one(shared, own)
-            new = advance(model, data, reml, Scale(T, unit, nu, sigma, ETA), s.trial)
+        def one(own, T, absent, unit, nu, s: Trip) -> Trip:
+            data, scale = _one(shared, own), Scale(T, unit, nu, sigma, ETA, absent)
+            new = advance(model, data, reml, scale, s.trial)
             eta = tuple(curve_values(model, data, s.at))
             s = s._replace(eta=eta, products=new.products, ends=new.ends)
             s = turn(model.family, occupied(data), ETA, s, new)
             return s._replace(eta=(), products=(), ends=())
 
-        return jax.vmap(one)(jax.tree.map(lambda v: v[at], own), unit, nu, s)
+        return jax.vmap(one)(jax.tree.map(lambda v: v[at], own), T, absent, unit, nu, s)
 
     return fast_jit(run)
 
@@ -122,7 +128,10 @@ class QuasiLanes:
 
     def _shapes(self) -> list[tuple[int, int]]:
         """Of the effects of one lane, bucket by bucket."""
-        return [(b.X.shape[0], dimension(self.model, b.sizes)) for b in self.data.shared.buckets]
+        both = zip(self.data.shared.buckets, self.data.own, strict=True)
+        units = [(b if o.weight is None else o).weight.shape[-2] for b, o in both]
+        sizes = [b.sizes for b in self.data.shared.buckets]
+        return [(u, dimension(self.model, s)) for u, s in zip(units, sizes, strict=True)]
 
     def iterate(self, lanes: Int[np.ndarray, "m"]) -> None:
         """Trips of these lanes until they come to rest or have no way on."""
@@ -137,10 +146,11 @@ class QuasiLanes:
 
     def _trip(self, lanes: np.ndarray, size: int) -> None:
         fill = lanes[np.minimum(np.arange(size), len(lanes) - 1)]
-        nu = self.N - self.P if self.how.reml else self.N
+        nu = self.N - self.P + self.absent.sum(1) if self.how.reml else self.N
+        T, absent = (v if len(v) == 1 else v[fill] for v in (self.T, 1.0 * self.absent))
         state = jax.tree.map(lambda v: v[fill], self.at)
         new = call(
-            self.run, (self.key, self.shape, size), self.leaves, fill, self.T[0],
+            self.run, (self.key, self.shape, size), self.leaves, fill, T, absent,
             self.how.scale or 0.0, self.starts.effect_sd[fill], nu[fill], state,
         )  # fmt: skip
         for old, v in zip(jax.tree.leaves(self.at), jax.tree.leaves(new), strict=True):

@@ -80,6 +80,17 @@ def test_scores_with_random_slopes_and_correlation():
 
 
 @pytest.mark.slow
+def test_restricted_likelihood_of_counts():
+    data = counts()
+    fit = gj.glmm(COUNTS, data, "poisson", reml=True)
+    found = fit.permutation_test("arm", 4, statistic="wald")
+    assert_allclose(found.observed, fit.zvalues["arm"] ** 2, rtol=1e-4)
+    for j, shuffled in orders(found, data, "arm", range(2)):
+        alone = gj.glmm(COUNTS, shuffled, "poisson", reml=True)
+        assert_allclose(found.null[j], alone.zvalues["arm"] ** 2, rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_quadrature_crossed_factors_and_an_inflated_family():
     """The evaluator of single fits, lane by lane."""
     data = {**counts(), "h": np.resize(np.arange(7), 120)}
@@ -215,6 +226,8 @@ def test_methods_that_are_not_for_it(sleepstudy_fit, sleepstudy_ml_fit, cbpp):
     data = counts()
     with pytest.raises(gj.NotSupportedError, match="use statistic='wald'"):
         gj.lmm(COUNTS, data).permutation_test("x")
+    with pytest.raises(gj.NotSupportedError, match="use statistic='wald'"):
+        gj.glmm(COUNTS, data, "poisson", reml=True).permutation_test("x", statistic="score")
     with pytest.raises(gj.NotSupportedError, match="not for exact Gaussian"):
         gj.lmm(COUNTS, data, reml=False).permutation_test("x", statistic="score")
     with pytest.raises(gj.NotSupportedError, match="side by side"):

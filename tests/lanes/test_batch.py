@@ -302,13 +302,14 @@ def test_standard_errors_of_large_counts_do_not_drown_in_rounding(frame):
     group = np.repeat(np.arange(GROUPS), ROWS)
     Y = rng.poisson(np.exp(13.8 + 1.5 * rng.normal(size=(GROUPS, 3))[group])).astype(float)
     batch = gj.batch("y ~ x + (1 | group)", frame, "poisson", responses=Y)
+
+    def loglik(v, data, model):
+        return gj.marginal_loglik(Params(v[:2], v[2:], v[:0]), data, model)
+
     with jax.enable_x64(True):
         for k in range(3):
             data = frame.assign(y=Y[:, k])
             model, data, _ = gj.build("y ~ x + (1 | group)", data, "poisson")
-            minus = lambda v, d=data, m=model: (
-                -gj.marginal_loglik(Params(v[:2], v[2:], v[:0]), d, m)
-            )
-            H = jax.hessian(minus)(batch.part.x[k])
-            se = np.sqrt(np.diag(np.linalg.inv(H)))
+            H = jax.hessian(loglik)(batch.part.x[k], data, model)
+            se = np.sqrt(np.diag(np.linalg.inv(-H)))
             np.testing.assert_allclose(batch.part.se[k], se, rtol=5e-4)

@@ -12,6 +12,7 @@ from glmmjax.lanes import _chunk, _quasi
 from glmmjax.model import factors
 
 from .conftest import assert_same, predictor, singles
+from .test_data_sets import data_sets, loop
 
 SLOPES = "y ~ x + trt + (1 + x | group)"
 LEVELS = "y ~ x + trt + (1 | group)"
@@ -185,6 +186,25 @@ def test_files_and_folders_hold_the_scale(frame, binary, batch, tmp_path):
         np.testing.assert_allclose(found.varcorr, batch.varcorr, atol=1e-9)
     with pytest.raises(gj.DataError, match="another batch"):
         gj.batch(SLOPES, frame, **(call | {"method": gj.PQL(scale=1.0)}))
+
+
+def test_data_sets_with_designs_of_their_own():
+    """The second lacks a level: its column is 0 there, and no parameter."""
+    sets = data_sets(3)
+    for k, f in enumerate(sets):
+        f["c"] = [f"c{i % (2 if k == 1 else 3)}" for i in range(len(f))]
+    formula = "y ~ x + c + (1 | g)"
+    batch = gj.batch(formula, sets, "poisson", method="pql", reml=True)
+    fits = loop(formula, sets, "poisson", method="pql", reml=True)
+    assert batch.params.isna().to_numpy().sum() == 1
+    for k, fit in enumerate(fits):
+        mine = list(fit.params.index)
+        np.testing.assert_allclose(batch.params.iloc[k][mine], fit.params, atol=1e-8)
+        np.testing.assert_allclose(batch.bse.iloc[k][mine], fit.bse, rtol=1e-6)
+        np.testing.assert_allclose(batch.varcorr.iloc[k], fit.varcorr["sdcor"], atol=1e-8)
+        assert batch.verdict[k] == fit.diagnostics.verdict
+    with pytest.raises(gj.NotSupportedError, match="REML of other families"):
+        gj.batch(formula, sets, "poisson", reml=True)
 
 
 BAD = {
