@@ -33,6 +33,7 @@ from ..integrate import (
 )
 from ..model import Bucket, Data, Model, Params, base_measure, dimension
 from ..numeric import fast_jit
+from ._stop import check_stop
 
 SIZES = (32, 256)
 STEPS = 6  # most Newton steps of a warm-started mode in one evaluation
@@ -71,6 +72,7 @@ def cuts(m: int, sizes: tuple[int, ...] = SIZES) -> Iterator[tuple[int, int, int
 
 def call(run: Any, key: Any, *arguments: Any) -> Any:
     """Run a program; its first call, which compiles, in one thread at a time."""
+    check_stop()
     if key in _SEEN:
         return run(*arguments)
     with _FIRST_CALL:
