@@ -176,7 +176,7 @@ class GaussianLanes:
         key = ("moments", fast, model, structure, len(T), tuple(v.shape for v in leaves))
         found, structure = jax.tree.flatten(call(make, key, tuple(leaves), T, b0, absent * 1.0))
         self.leaves = tuple(found)
-        own_weights = any(b.weight is not None or b.X is not None for b in data.own)
+        own_weights = len(T) > 1 or any(b.weight is not None for b in data.own)
         self.sizes = SIZES if fast else GENERAL_SIZES
         self.run = (
             _fast(model, structure, reml, own_weights) if fast else _general(model, structure, reml)
