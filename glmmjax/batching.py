@@ -125,8 +125,9 @@ def batch(
     Raises
     ------
     FormulaError, DataError : for the design, for more devices than there are, where responses have
-        another number of rows, no columns, or are not numbers, where values of `by` are missing,
-        and where frames lack a column, or hold text in one and numbers in another.
+        another number of rows, no columns, or are not numbers, where the placeholder is used
+        elsewhere than on the left, where `out` is another batch's, where values of `by` are
+        missing, and where frames lack a column, or hold text in one and numbers in another.
     NotSupportedError : for methods that are not for batches.
     """
     began = time.perf_counter()
@@ -256,9 +257,7 @@ def _of_responses(ask: _Ask, data: Any, responses: Any) -> _Lanes:
     return _Lanes(plan, (*notes, *design.notes), single, {}, count=given.count)
 
 
-def _blocks(
-    given: Responses, own: dict[str, ByLane], rows: Any, missing: str
-) -> Iterator[Block]:  # fmt: skip
+def _blocks(given: Responses, own: dict[str, ByLane], rows: Any, missing: str) -> Iterator[Block]:
     """The responses, checked against what else there is of them."""
     found = checked(given(), list(own.values()), rows)
     return complete(found, rows) if missing == "raise" else found

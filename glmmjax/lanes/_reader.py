@@ -21,7 +21,7 @@ from ..design._columns import Column, Numeric
 from ..design._make import read_rows
 from ..design._recipe import part_columns, text_columns
 from ..design._response import check_variation
-from ..design._rows import Columns, complete_rows, subset_rows
+from ..design._rows import Columns, check_finite, complete_rows, subset_rows
 from ..design._values import State
 from ..families import AbstractFamily
 from ..formula import Part, Response, parse, read_expression, split_sides
@@ -34,6 +34,7 @@ PLACEHOLDERS = {"positive": (1.0, 2.0)}
 class Left:
     """The left side of a formula: the name that responses take the place of, and other columns."""
 
+    text: str
     response: Response
     name: str
     others: tuple[str, ...]
@@ -47,8 +48,7 @@ class Left:
     @property
     def is_plain(self) -> bool:
         """Does the name stand alone?"""
-        text = self.response.expressions[0].strip()
-        return self.response.kind == "single" and text in (self.name, f"Q({self.name!r})")
+        return self.text in (self.name, f"Q({self.name!r})")
 
 
 def read_left(formula: str) -> Left:
@@ -59,7 +59,8 @@ def read_left(formula: str) -> Left:
     if not columns:
         raise DataError("the left side of the formula names no column to put responses in")
     name, *others = dict.fromkeys(columns)
-    return Left(response, name, tuple(others), split_sides(formula)[1])
+    text, right = split_sides(formula)
+    return Left(str(text), response, name, tuple(others), right)
 
 
 def check_alone(
@@ -178,13 +179,12 @@ class Reader:
         rows = self.rows[on]
         if not rows.size:
             raise DataError("every value is missing")
-        if (infinite := np.isinf(values[rows])).any():
-            raise DataError(f"the response is infinite in row {rows[infinite][0]}")
         columns = _Lane(self.columns, self.left.name, values)
+        check_finite((self.left.name, *self.left.others), columns, rows)
         evaluator, outcome, dropped = read_rows(
             self.formula, self.family, columns, rows, State(), self.trials
         )
-        check_variation(outcome.y, self.family.support, self.left.name)
+        check_variation(outcome.y, self.family.support, self.left.text)
         on = np.isin(self.rows, evaluator.rows)
         y = np.repeat(outcome.y[:1], len(on), 0)  # a valid value where there is none
         y[on] = outcome.y

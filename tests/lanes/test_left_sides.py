@@ -29,6 +29,18 @@ def test_transforms_are_those_of_single_fits(frame, normal, left):
     assert_same(batch, singles(batch, 3))
 
 
+def test_what_is_wrong_is_said_as_of_a_single_fit(frame, normal):
+    y = np.exp(normal)
+    y[:, 0], y[7, 1], y[8, 2] = 2.0, np.inf, 0.0
+    y = np.column_stack([y, np.exp(normal[:, 0])])
+    batch = gj.batch("log(y) ~ x + (1 | group)", frame, "gaussian", responses=y)
+    for k, word in enumerate(["constant", "infinite in row 7", "-inf in row 8"]):
+        with pytest.raises(gj.DataError, match=word) as error:
+            batch[k]
+        assert batch.advice[k] == str(error.value)
+    assert batch.verdict[3] != "failed"
+
+
 def test_successes_that_are_missing(frame):
     """The first value observed is more than the trials of the row that is missing."""
     rng = np.random.default_rng(22)

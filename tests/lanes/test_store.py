@@ -78,7 +78,7 @@ HOSTILE = {
     "seconds below": lambda h, a: h.update(seconds=-1.0),
     "verdict outside": entry("verdict", 4),
     "reason outside": both(entry("verdict", 2), entry("reason", 500)),
-    "reason between": both(entry("verdict", 2), entry("reason", 8)),
+    "reason below": both(entry("verdict", 2), entry("reason", -1)),
     "no term": both(entry("verdict", 2), entry("reason", 11)),
     "doubt without reason": both(entry("verdict", 2), entry("reason", 0)),
     "failure without reason": both(entry("verdict", 3), entry("reason", 0)),
