@@ -76,7 +76,8 @@ def batch(
     Each is a model of its own, with its own coefficients, variances, log-likelihood and verdict, as
     `glmm` would fit it. Responses share one design: `responses=`. Data sets have designs of their
     own, of different sizes: `by=`, or a list or dict of frames as `data`. All are fitted side by
-    side.
+    side. Searches start elsewhere than those of `glmm`: where a likelihood has several maxima
+    (dispersion models, small zero-inflated data), either may end at the lower one.
 
     Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
     such as `scale` and `poly` are those of all rows together. The levels of a grouping factor are
