@@ -101,6 +101,7 @@ def estimate(
         start = find_start(model, data).params
     _check_start(model, start)
     start, data = jax.tree.map(jnp.asarray, (start, data))
+    assert start is not None
     law, held = None, ()
     if penalty is not None:  # what it closes over becomes an argument, to be differentiated
         _check_penalty(penalty, start)
@@ -138,7 +139,7 @@ def _check(model: Model, data: Data, method: Any, penalty: Any, order: Any, key:
 
 
 def _check_start(model: Model, start: Any) -> None:
-    given = [np.shape(getattr(start, name, None)) for name in ("beta", "theta")]
+    given = [np.shape(getattr(start, name, ())) for name in ("beta", "theta")]
     if given != [(model.num_beta,), (model.num_theta,)]:
         raise DataError(
             f"start= of estimate is Params of {model.num_beta} beta and {model.num_theta} theta, "
