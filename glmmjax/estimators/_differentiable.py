@@ -138,7 +138,7 @@ def _check(model: Model, data: Data, method: Any, penalty: Any, order: Any, key:
 
 
 def _check_start(model: Model, start: Any) -> None:
-    given = [np.shape(getattr(start, name, None)) for name in ("beta", "theta")]
+    given = [np.shape(getattr(start, name, ())) for name in ("beta", "theta")]
     if given != [(model.num_beta,), (model.num_theta,)]:
         raise DataError(
             f"start= of estimate is Params of {model.num_beta} beta and {model.num_theta} theta, "
@@ -146,7 +146,7 @@ def _check_start(model: Model, start: Any) -> None:
         )
 
 
-def _check_penalty(penalty: Any, start: Params) -> None:
+def _check_penalty(penalty: Any, start: Any) -> None:
     if not callable(penalty):
         raise DataError(f"penalty= of estimate is a function of the parameters, not {penalty!r}")
     found = trace_shape(penalty, "penalty= of estimate", start)

@@ -77,7 +77,7 @@ def _crossing(fit: "Fit") -> str:
     if not below or not (mean > 0).any():
         return ""
     return (
-        f"The means of {min(below, len(mean) - below)} row(s) and of the rest lie on both sides of 0, "
-        "where a power of the mean leaves no variance: the likelihood has poles, and maxima beside "
-        "them. Use variance='const_power', or link='log' for positive means"
+        f"The means of {min(below, len(mean) - below)} row(s) and of the rest lie on both sides of "
+        "0, where a power of the mean leaves no variance: the likelihood has poles, and maxima "
+        "beside them. Use variance='const_power', or link='log' for positive means"
     )
