@@ -21,6 +21,7 @@ _HOME = {
     "bayes": "bayesian", "PosteriorFit": "infer._posterior_fit",
     "power": "infer._power", "Bootstrap": "infer._bootstrap", "Power": "infer._power",
     "study": "planning", "Study": "infer._stated",
+    "Multistart": "infer._multistart", "PermutationTest": "infer._permutation",
     "batch": "batching", "BatchFit": "lanes", "sbc": "calibration",
     "distribute": "shard", "nlmm": "nonlinear", "gee": "estimating", "GEEFit": "infer._gee",
     "DataError": "_errors", "DataWarning": "_errors", "FormulaError": "_errors",
@@ -90,6 +91,8 @@ if TYPE_CHECKING:
     from .infer._bootstrap import Bootstrap as Bootstrap
     from .infer._compare import compare as compare
     from .infer._gee import GEEFit as GEEFit
+    from .infer._multistart import Multistart as Multistart
+    from .infer._permutation import PermutationTest as PermutationTest
     from .infer._posterior_fit import PosteriorFit as PosteriorFit
     from .infer._power import Power as Power
     from .infer._power import power as power

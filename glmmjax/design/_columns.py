@@ -76,6 +76,10 @@ def read_column(values: Any, name: str) -> Column:
         return _from_polars(values, name)
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
+    if np.ma.is_masked(values):  # a mask of NumPy's means missing
+        plain = np.ma.getdata(values)
+        none: Any = np.nan if plain.dtype.kind in "biuf" else None
+        values = np.where(np.ma.getmaskarray(values), none, plain)
     return _from_array(np.asarray(values), name)
 
 

@@ -43,14 +43,18 @@ class Frame:
         if name not in self._columns:
             if name not in self.names:
                 raise DataError(f"no column {name!r} in the data{nearest(name, self.names)}")
-            self._columns[name] = read_column(self._native[self._keys[name]], name)
+            self._columns[name] = read_column(self.raw(name), name)
         return self._columns[name]
+
+    def raw(self, name: str) -> Any:
+        """The column as the user has it."""
+        return self._native[self._keys[name]]
 
     def read_as_labels(self, names: Iterable[str]) -> None:
         """Convert these columns now, as labels: they serve as nothing but grouping factors."""
         for name in names:
             if name in self.names and name not in self._columns:
-                self._columns[name] = read_labels(self._native[self._keys[name]], name)
+                self._columns[name] = read_labels(self.raw(name), name)
 
 
 class View:

@@ -44,6 +44,11 @@ class Columns:
         self._extra[name] = values
         return name_expression(name)
 
+    def keep(self, names: Iterable[str]) -> None:
+        """Hold these columns as they are now, whatever becomes of the user's own."""
+        for name in names:
+            self._extra[name] = self(name).take(np.arange(self.frame.n))
+
     def register_labels(self, given: Any, role: str) -> str:
         """The name under which an array of labels stands beside the frame's columns."""
         column = read_labels(given, role)

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from .._typing import AnyArray
+from ..families import AbstractFamily
 from ..integrate import (
     Products,
     coefficients,
@@ -40,6 +41,7 @@ from ..integrate import (
     scale,
     slopes_of,
     spherical_effects,
+    stand_aside,
 )
 from ..model import Data, Model
 from ..numeric import Arrow, fast_jit
@@ -53,12 +55,14 @@ PATIENCE = 25  # trips after which steps are damped: with far outliers full ones
 BEND = 4.0  # the largest change of log d mu/d eta that a step may bring
 STEP = 1e-5  # of the differences of slopes, in units of theta's effect
 REACH = 1.0  # the longest step of theta, in the same units
+Rows = tuple[Bool[Array, "u n"], ...]
 
 
 class Scale(NamedTuple):
     """T whitens X; unit: sizes of [theta, r] that matter; nu = N or N - P; sigma 0: profiled.
 
-    eta: the size of the mean's predictor that matters.
+    eta: the size of the mean's predictor that matters. absent: 1 for columns of X that are 0 and no
+    parameters; None where there are none.
     """
 
     T: Float[AnyArray, "P P"]
@@ -66,6 +70,7 @@ class Scale(NamedTuple):
     nu: Float[AnyArray, ""]
     sigma: Float[AnyArray, ""]
     eta: Float[AnyArray, ""]
+    absent: Float[AnyArray, "P"] | None = None
 
 
 class Ends(NamedTuple):
@@ -113,7 +118,8 @@ def advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> Step:
     work, eta = working_data(model, data, at)
 
     def crossed(r):
-        return cross_products(normal, whitened(model, data, work, eta, r)[0], s.T, at.beta)
+        found = cross_products(normal, whitened(model, data, work, eta, r)[0], s.T, at.beta)
+        return found if s.absent is None else stand_aside(found, s.absent)
 
     def log_root(x):  # 1/2 log|R|
         return whitened(model, data, work, eta, x[size:])[1]
@@ -128,29 +134,62 @@ def advance(model: Model, data: Data, reml: bool, s: Scale, at: Place) -> Step:
         solution = at.beta + s.T @ coefficients(p), spherical_effects(p)
         return g, solution, 0.5 * g_r2 / p.r2
 
-    points = jnp.concatenate([jnp.zeros((1, s.unit.size)), STEP * jnp.diag(s.unit)])
     x = jnp.concatenate([at.theta, at.r])
-    g, solutions, c = jax.vmap(solve)(x[None] + points)
-    H = s.unit[None] * (g[1:] - g[:1]) / STEP
-    H = 0.5 * (H + H.T)
-    step = _descent(H, s.unit * g[0])
+    g, solutions, c = jax.vmap(solve)(beside(s.unit, x))
+    H, step = newton(s.unit, g)
     share = Share(jnp.array(1.0), jnp.array(0))
     if model.curve is not None:
         beta, u = jax.tree.map(lambda v: v[0], solutions)
         share = share_of_step(model, data, eta, at, Place(beta, at.theta, u, at.r))
     step = share.size * step
-    beta, u = jax.tree.map(
-        lambda a, v: a + share.size * (v[0] - a) + jnp.tensordot(step / STEP, v[1:] - v[:1], 1),
-        (at.beta, at.u), solutions,
-    )  # fmt: skip
-    good = jnp.isfinite(beta).all() & jnp.isfinite(step).all()
-    for b, old in zip(work.buckets, data.buckets, strict=True):
-        fine = jnp.isfinite(b.y) & jnp.isfinite(b.weight) & (b.weight > 0)
-        good &= (fine | (old.weight == 0)).all()
-    move = s.unit * step
-    onward = Place(beta, at.theta + move[:size], u, at.r + move[size:])
+    onward = toward(s.unit, at, solutions, step, share.size)
+    rows = [(b.y, b.weight) for b in work.buckets]
+    good = is_good(occupied(data), rows, onward.beta, step)
     ends = Ends(log_root(x), H, c[0], *_shift(model, data, eta, at.r))
     return Step(onward, eta, products, ends, step, good, share.halvings)
+
+
+def beside(unit: Float[Array, "V *L"], x: Float[Array, "V *L"]) -> Float[Array, "K V *L"]:
+    """[theta, r] = x, and the points beside it along each entry."""
+    each = jnp.eye(len(x)).reshape(len(x), len(x), *(1,) * (x.ndim - 1))
+    return jnp.concatenate([x[None], x[None] + STEP * each * unit[None]])
+
+
+def newton(
+    unit: Float[Array, "V"], g: Float[Array, "K V"]
+) -> tuple[Float[Array, "V V"], Float[Array, "V"]]:
+    """(H, -|H|^-1 g) in units, from slopes at the points of `beside`."""
+    H = unit[None] * (g[1:] - g[:1]) / STEP
+    H = 0.5 * (H + H.T)
+    return H, _descent(H, unit * g[0])
+
+
+def toward(
+    unit: Float[Array, "V *L"], at: Place, solutions: Any, step: Float[Array, "V *L"],
+    share: float | Float[Array, ""] = 1.0,
+) -> Place:  # fmt: skip
+    """The place that a step leads to; (beta^, u^) were solved at the points of `beside`."""
+
+    def move(a: Array, v: Array) -> Array:
+        along = jnp.expand_dims(step, tuple(range(1, v.ndim - step.ndim + 1)))
+        return a + share * (v[0] - a) + (along / STEP * (v[1:] - v[:1])).sum(0)
+
+    beta, u = jax.tree.map(move, (at.beta, at.u), solutions)
+    size = len(at.theta)
+    return Place(beta, at.theta + (unit * step)[:size], u, at.r + (unit * step)[size:])
+
+
+def occupied(data: Data) -> Rows:
+    """Which rows have weight."""
+    return tuple(b.weight > 0 for b in data.buckets)
+
+
+def is_good(on: Rows, rows: list[tuple[Array, Array]], beta: Array, step: Array) -> Array:
+    """Is all finite, and the weight of every row (z, w) of the working model positive?"""
+    good = jnp.isfinite(beta).all() & jnp.isfinite(step).all()
+    for has, (z, w) in zip(on, rows, strict=True):
+        good &= ((jnp.isfinite(z) & jnp.isfinite(w) & (w > 0)) | ~has).all()
+    return good
 
 
 def _shift(model: Model, data: Data, eta: Any, r: Float[Array, "R"]) -> tuple[Array, Array]:
@@ -171,18 +210,18 @@ def _descent(H: Float[Array, "T T"], g: Float[Array, "T"]) -> Float[Array, "T"]:
     return jnp.where(length > REACH, step * (REACH / length), step)
 
 
-def _turn(model: Model, data: Data, size: Array, s: Trip, new: Step) -> Trip:
+def turn(family: AbstractFamily, on: Rows, size: float | Array, s: Trip, new: Step) -> Trip:
     """Accept the place that was tried and go on, or shorten the step that led there."""
 
     def largest(of) -> Array:
         """The largest of |of(eta) - of(eta before)| over the rows."""
-        rows = zip(data.buckets, new.eta, s.eta, strict=True)
+        rows = zip(on, new.eta, s.eta, strict=True)
         return jnp.stack(
-            [jnp.where(b.weight > 0, jnp.abs(of(e) - of(o)), 0.0).max() for b, e, o in rows]
+            [jnp.where(has, jnp.abs(of(e) - of(o)), 0.0).max() for has, e, o in rows]
         ).max()
 
     first = s.trips == 0
-    bend = largest(lambda eta: jnp.log(jnp.abs(mean_and_slope(model.family, eta)[1])))
+    bend = largest(lambda eta: jnp.log(jnp.abs(mean_and_slope(family, eta)[1])))
     good = new.good & (first | (bend <= BEND))
     change = jnp.maximum(largest(lambda eta: eta) / size, jnp.abs(new.step).max(initial=0.0))
     change = jnp.where(good & (s.shortened == 0) & ~first, change, jnp.inf)
@@ -217,12 +256,13 @@ def iteration(model: Model, structure: Any, reml: bool):
         eta, none, ends = jax.tree.map(
             lambda v: jnp.zeros(v.shape, v.dtype), (like.eta, like.products, like.ends)
         )
-        zero = jnp.array(0)
+        zero, on = jnp.array(0), occupied(data)
         s = jax.lax.while_loop(
             more,
-            lambda s: _turn(model, data, sizes.eta, s, advance(model, data, reml, sizes, s.trial)),
+            lambda s: turn(model.family, on, sizes.eta, s,
+                           advance(model, data, reml, sizes, s.trial)),
             Trip(place, eta, none, ends, place, jnp.array(jnp.inf), zero, zero),
-        )
+        )  # fmt: skip
         count = jnp.stack([s.change, s.trips.astype(s.change.dtype)])
         return s.at, tuple(jax.tree.leaves(s.products)), s.ends, count
 

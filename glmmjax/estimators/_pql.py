@@ -39,6 +39,7 @@ class PQL(AbstractWorkingFit):
     """
 
     name: ClassVar[str] = "pql"
+    title: ClassVar[str] = "penalised quasi-likelihood"
     lost: ClassVar[str] = (
         "the linear predictor runs away, to where the mean has no variance (separation?)"
     )
@@ -63,7 +64,7 @@ class PQL(AbstractWorkingFit):
 
     @property
     def label(self) -> str:
-        return "penalised quasi-likelihood"
+        return self.title
 
     def check(self, model: Model, data: Data) -> None:
         if model.curve is not None:

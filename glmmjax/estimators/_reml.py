@@ -13,18 +13,39 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Array, Float
 
 from ..integrate import Point, posterior
 from ..model import Data, Model, Params
 from ..numeric import fast_jit, mesh_of, placement
 
+STEP = 1e-3  # of the differences of the mode, in standard errors
+
+
+def given_variances(
+    model: Model, params: Params, data: Data, u: tuple[Float[Array, "u d"], ...]
+) -> Float[Array, "P P"]:
+    """K^-1."""
+    P = model.columns[0]
+    return posterior(params, data, model, u)[0].E[0, -P:, -P:]
+
 
 @lru_cache(maxsize=16)
 def _covariance_given_variances(model: Model, mesh):
-    P, (_, whole) = model.columns[0], placement(mesh)
-    return fast_jit(
-        lambda p, data, u: posterior(p, data, model, u)[0].E[0, -P:, -P:], out_shardings=whole
-    )
+    _, whole = placement(mesh)
+    return fast_jit(lambda p, data, u: given_variances(model, p, data, u), out_shardings=whole)
+
+
+def with_coefficients(
+    given: Float[np.ndarray, "*L P P"], J: Float[np.ndarray, "*L P d"],
+    cov: Float[np.ndarray, "*L d d"],
+) -> Float[np.ndarray, "*L e e"]:  # fmt: skip
+    """Covariance of [beta, rest], from K^-1, J (0 for what is known) and that of the rest."""
+    known = np.isnan(np.diagonal(cov, axis1=-2, axis2=-1))[..., None, :]
+    JV = J @ np.nan_to_num(cov)
+    beta, cross = given + JV @ J.swapaxes(-1, -2), np.where(known, np.nan, JV)
+    top = np.concatenate([beta, cross], -1)
+    return np.concatenate([top, np.concatenate([cross.swapaxes(-1, -2), cov], -1)], -2)
 
 
 def coefficient_covariance(
@@ -41,17 +62,10 @@ def coefficient_covariance(
     mode_at: stacked parameters -> the mode of beta there.
     """
     P = model.columns[0]
-    live = np.flatnonzero(np.isfinite(np.diag(cov)))
-    J = np.empty((P, live.size))
-    for k, i in enumerate(live):
+    J = np.zeros((P, x.size))
+    for i in np.flatnonzero(np.isfinite(np.diag(cov))):
         h = np.zeros(x.size)
-        h[i] = 1e-3 * np.sqrt(cov[i, i])
-        J[:, k] = (mode_at(x + h) - mode_at(x - h)) / (2 * h[i])
-    rest = cov[np.ix_(live, live)]
-    out = cov.copy()
+        h[i] = STEP * np.sqrt(cov[i, i])
+        J[:, i] = (mode_at(x + h) - mode_at(x - h)) / (2 * h[i])
     run = _covariance_given_variances(model, mesh_of(data.buckets[0].weight))
-    given = np.asarray(run(params, data, mode.u))
-    out[:P, :P] = given + J @ rest @ J.T
-    out[np.ix_(np.arange(P), live)] = J @ rest
-    out[np.ix_(live, np.arange(P))] = (J @ rest).T
-    return out
+    return with_coefficients(np.asarray(run(params, data, mode.u)), J[:, P:], cov[P:, P:])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ._bootstrap import Bootstrap
     from ._multistart import Multistart
+    from ._permutation import PermutationTest
 
 
 @contextmanager
@@ -365,6 +366,28 @@ class Fit:
         from ._multistart import multistart
 
         return multistart(self, n, seed, spread)
+
+    def permutation_test(
+        self, coefficient: str, n: int = 999, *, within: Any = None, statistic: str = "lrt",
+        seed: int = 0, progress: Progress = None,
+    ) -> "PermutationTest":  # fmt: skip
+        """Is a coefficient zero? Its column in n random orders, the model fitted in each.
+
+        p = (1 + #{T* >= T}) / (1 + n) is valid wherever the column's values could as well have come
+        in those orders: a treatment given at random, or a covariate independent of all others.
+        Rows are permuted, or whole levels of the coarsest grouping factor in which the column is
+        constant; columns of random slopes move with it. within: a grouping factor's name or an
+        array for the rows used, inside whose levels values are permuted. statistic: "lrt", "wald"
+        or "score" (one fit, for models that are not exact). progress: as in `bootstrap`.
+
+        The result has `pvalue`, `observed`, `null` and `failed`.
+        Raises `DataError` for a name that is no coefficient, a column or blocks that nothing can be
+        permuted in, and bad arguments; `NotSupportedError` where another column depends on the
+        same variable, and for methods that are not for batches.
+        """
+        from ._permutation import permutation_test
+
+        return permutation_test(self, coefficient, n, within, statistic, seed, progress)
 
     # ---- reading (infer/_summary.py, infer/_diagnose.py) ---------------------------------
     @property

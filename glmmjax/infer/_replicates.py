@@ -1,8 +1,8 @@
 """Many responses of one model, each fitted as the fit itself was: `Fit.refit`, side by side.
 
 Where the engine of batches knows the method (Laplace, AGQ, exact Gaussian models), replicates are
-its lanes; anything else (curves, REML of other families, Monte Carlo methods, priors, series) is
-refitted one after the other. Either way a replicate whose maximum is not found is NaN, and counted.
+its lanes; anything else (curves, Monte Carlo methods, priors, series) is refitted one after the
+other. Either way a replicate whose maximum is not found is NaN, and counted.
 """
 
 import time
@@ -116,7 +116,7 @@ def problem_of(fit: "Fit") -> Problem:
 def side_by_side(fit: "Fit") -> bool:
     """Does the engine of batches know the method and the model?"""
     how: Any = fit.settings.estimator
-    plain = type(how) is MaximumLikelihood and not how.integrator.random and not fit.reml
+    plain = type(how) is MaximumLikelihood and not how.integrator.random
     mean = getattr(fit.family, "variance_function", None) is None and fit.model.curve is None
     return mean and (plain or isinstance(how, LinearMixed))
 

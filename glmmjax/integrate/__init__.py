@@ -16,12 +16,14 @@ from ._gaussian import profile_and_slopes as profile_and_slopes
 from ._gaussian import scale as scale
 from ._gaussian import slopes_of as slopes_of
 from ._gaussian import spherical_effects as spherical_effects
+from ._gaussian import stand_aside as stand_aside
 from ._importance import Importance as Importance
 from ._lanes_gaussian import LaneProfile as LaneProfile
 from ._lanes_gaussian import Moments as Moments
 from ._lanes_gaussian import lanes_profile as lanes_profile
 from ._lanes_laplace import SETTLED as SETTLED
 from ._lanes_laplace import applies as applies
+from ._lanes_laplace import lanes_phi as lanes_phi
 from ._lanes_laplace import lanes_value_and_grad as lanes_value_and_grad
 from ._laplace import laplace_value_and_grad as laplace_value_and_grad
 from ._laplace import observed as observed

@@ -16,6 +16,7 @@ the same arrow that everything else uses.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -72,6 +73,18 @@ def cross_products(
         return curvature(a, level, (*b.sizes, 1), b.weight[:, None, None])
 
     return tuple(Products(jax.vmap(unit)(b), b.sizes) for b in data.buckets)
+
+
+def stand_aside(products: tuple[Products, ...], absent: Float[Array, "P"]) -> tuple[Products, ...]:
+    """The same with 1 on the diagonal of X'X for columns that are absent (1), which are 0.
+
+    Units are summed, so that one is enough.
+    """
+    first, *rest = products
+    E = first.arrow.E
+    at = E.shape[-1] - 1 - len(absent) + np.arange(len(absent))
+    E = E.at[0, at, at].add(absent)
+    return (replace(first, arrow=replace(first.arrow, E=E)), *rest)
 
 
 def scale(

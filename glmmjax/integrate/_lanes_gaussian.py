@@ -48,7 +48,7 @@ class Moments(eqx.Module):
 
 
 class LaneProfile(NamedTuple):
-    """Of every lane: log|A_u| (+ 2 log|R_X| under REML), r^2, their slopes, beta, R_X^-T."""
+    """Of every lane: log|A_u| (+ 2 log|R_X| under REML), r^2, their slopes, beta, R_X^-T, u."""
 
     logdet: Float[Array, "L"]
     r2: Float[Array, "L"]
@@ -56,6 +56,7 @@ class LaneProfile(NamedTuple):
     g_r2: Float[Array, "T L"]
     beta: Float[Array, "P L"]
     root: Float[Array, "L P P"]
+    effects: tuple[Float[Array, "u q L"], ...]  # spherical, relative to sigma
 
 
 def lanes_profile(theta: Float[Array, "T L"], m: Moments, model: Model, reml: bool) -> LaneProfile:
@@ -87,16 +88,17 @@ def lanes_profile(theta: Float[Array, "T L"], m: Moments, model: Model, reml: bo
     logdet = add([2 * add([jnp.log(Lo[j][j]) for j in range(q)]).sum(0) for _, Lo, *_ in each])
     logdet = logdet + (2 * jnp.log(d[:, :P]).sum(1) if reml else 0.0)
     slopes = [_slopes(parts, lam, beta, V_oo, reml) for parts in each]
-    g_logdet, g_r2 = (pull(add(s))[0] for s in zip(*slopes, strict=True))
-    return LaneProfile(logdet, d[:, P] ** 2, g_logdet, g_r2, beta, root)
+    logdets, squares, effects = zip(*slopes, strict=True)
+    g_logdet, g_r2 = pull(add(logdets))[0], pull(add(squares))[0]
+    return LaneProfile(logdet, d[:, P] ** 2, g_logdet, g_r2, beta, root, effects)
 
 
-def _slopes(parts, lam, beta: Array, V_oo: Array, reml: bool) -> tuple[Array, Array]:
-    """(dlogdet/dLam, dr^2/dLam) of one bucket's units, (q, q, L) each."""
+def _slopes(parts, lam, beta: Array, V_oo: Array, reml: bool) -> tuple[Array, Array, Array]:
+    """(dlogdet/dLam, dr^2/dLam, u) of one bucket's units, (q, q, L) the first two."""
     S, Lo, wide, C, B = parts
     q, P = len(S), len(beta)
     V = inverse(Lo)
-    v = jnp.concatenate([-beta, jnp.ones_like(beta[:1])])[None]
+    v = jnp.concatenate([-beta, jnp.ones((1, beta.shape[1]), beta.dtype)])[None]
     u = backward(Lo, [(b * v).sum(1) for b in B])
     Su = times(S, times(lam, u))
     miss = [Su[j] - (C[j] * v).sum(1) for j in range(q)]
@@ -110,4 +112,5 @@ def _slopes(parts, lam, beta: Array, V_oo: Array, reml: bool) -> tuple[Array, Ar
     g = [[2 * SV[j][k].sum(0) for k in range(q)] for j in range(q)]
     if reml:
         g = [[g[j][k] + 2 * (C[j][:, :P] * V_C[k]).sum((0, 1)) for k in range(q)] for j in range(q)]
-    return tuple(jnp.stack([jnp.stack(row) for row in m]) for m in (g, g_r2))  # pyright: ignore
+    g_logdet, g_square = (jnp.stack([jnp.stack(row) for row in m]) for m in (g, g_r2))
+    return g_logdet, g_square, jnp.stack(u, 1)

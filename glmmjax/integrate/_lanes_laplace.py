@@ -74,8 +74,7 @@ def lane_factors(model: Model, theta: Float[Array, "T L"]) -> Float[Array, "q q 
 def _bucket(beta: Array, Lam: Array, bucket: Bucket, model: Model, u: Array, steps: int) -> Any:
     q = model.width(0)
     lam = entries(Lam)
-    Z = bucket.Z[0] if bucket.Z[0].ndim == 4 else bucket.Z[0][..., None]
-    z = [Z[:, :, j] for j in range(q)]
+    z = _effects(bucket, q)
     base = [_fixed(bucket, beta, model, p) for p in range(len(model.columns))]
 
     def more(s: Any) -> Array:
@@ -90,6 +89,21 @@ def _bucket(beta: Array, Lam: Array, bucket: Bucket, model: Model, u: Array, ste
     value = _value(bucket, model, at, parts)
     g_beta, g_lam = _slopes(bucket, model, lam, z, base, parts, at)
     return value, g_beta, g_lam, jnp.stack(parts, 1), worst
+
+
+def lanes_phi(
+    model: Model, bucket: Bucket, beta: Float[Array, "P L"], theta: Float[Array, "T L"], u: Array
+) -> Float[Array, "u n L"]:
+    """The mean's predictor."""
+    q, lam = model.width(0), entries(lane_factors(model, theta))
+    z = _effects(bucket, q)
+    return _phi(z, [_fixed(bucket, beta, model, 0)], times(lam, [u[:, j] for j in range(q)]))[0]
+
+
+def _effects(bucket: Bucket, q: int) -> list[Float[Array, "u n L"]]:
+    """The columns of Z, (u, n, 1) where lanes share them."""
+    Z = bucket.Z[0] if bucket.Z[0].ndim == 4 else bucket.Z[0][..., None]
+    return [Z[:, :, j] for j in range(q)]
 
 
 def _newton(

@@ -7,17 +7,20 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ._gaussian import fit_linear
-from ._objective import LikelihoodLanes
-from ._problem import Problem, lane_data
+from ._objective import LaneData, LikelihoodLanes
+from ._observed import determined
+from ._problem import Problem, lane_data, without
+from ._quasi import fit_quasi
 from ._responses import Read
+from ._restricted import fit_restricted
 from ._search import LaneSearch, Optima
-from ._start import Lanes, Starts, find_starts, no_parameters
+from ._start import Lanes, Starts, find_starts
 from ._verdict import FAILED, judge
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Lanes that were fitted; stacked parameters are [beta, theta].
+    """Lanes that were fitted; stacked parameters as in `Problem`.
 
     They are NaN where a lane failed, and where they are no parameters of a lane.
     """
@@ -72,15 +75,34 @@ def fit_chunk(
     if not on.all():
         weight = weight * on
     usable = np.array([not w for w in read.wrong]) & (weight > 0).any(1)
+    wrong = {int(k): read.wrong[k] or "all weights are zero" for k in np.flatnonzero(~usable)}
+    absent, notes = np.zeros((len(on), problem.model.num_beta), bool), read.notes
+    if read.design is None and not on.all():
+        absent, more, said = determined(problem, on, np.flatnonzero(usable))
+        usable[list(more)] = False
+        wrong, notes = wrong | more, _both(notes, said)
     lanes = Lanes(read.y, weight, offset, read.design or problem.covariates)
-    good = np.flatnonzero(usable)
-    d = problem.model.num_beta + problem.model.num_theta
-    wrong = {int(k): read.wrong[k] or "every weight is zero" for k in np.flatnonzero(~usable)}
-    out = _blank(len(read.y), d, problem.model.num_beta, wrong)
-    if good.size:
-        _fill(out, good, fit_lanes(problem, lanes.take(good)))
-    rows = np.broadcast_to(weight > 0, on.shape)
-    return replace(out, nobs=np.where(usable, rows.sum(1), 0))
+    out = _blank(len(read.y), problem.size, problem.model.num_beta, notes | wrong)
+    for off in np.unique(absent[usable], axis=0):
+        some = np.flatnonzero(usable & (absent == off).all(1))
+        _fill(out, some, _fit_some(problem, lanes.take(some), np.flatnonzero(off)))
+    return replace(out, nobs=np.where(usable, on.sum(1), 0))
+
+
+def _both(notes: dict[int, str], more: dict[int, str]) -> dict[int, str]:
+    return notes | {k: notes.get(k, "") + text for k, text in more.items()}
+
+
+def _fit_some(problem: Problem, lanes: Lanes, absent: Int[np.ndarray, "a"]) -> Part:
+    """Lanes on one design, of which some columns are left out: NaN in the place of theirs."""
+    if not absent.size:
+        return fit_lanes(problem, lanes)
+    less = without(problem, absent)
+    part = fit_lanes(less, replace(lanes, design=less.covariates))
+    at = absent - np.arange(absent.size)  # where they stood, among the others
+    x, se = (np.insert(v, at, np.nan, axis=1) for v in (part.x, part.se))
+    pinned, runaway = (np.insert(v, at, False, axis=1) for v in (part.pinned, part.runaway))
+    return replace(part, x=x, se=se, pinned=pinned, runaway=runaway)
 
 
 def fit_lanes(problem: Problem, lanes: Lanes, starts: Starts | None = None) -> Part:
@@ -104,15 +126,23 @@ def _attempt(problem: Problem, lanes: Lanes, starts: Starts, general: bool) -> P
     fill = np.minimum(np.arange(padded(m)), m - 1)
     lanes, starts = lanes.take(fill), starts.take(fill)
     data = lane_data(problem, lanes)
-    if problem.linear:
-        optima, evaluations = fit_linear(problem, data, lanes, starts, m, general)
-    else:
-        model = problem.model
-        objective = LikelihoodLanes(model, data, problem.estimator.integrator, general)
-        search = LaneSearch(objective, starts, model, model.theta_slice)
-        optima, evaluations = search.run(np.arange(m)), objective.evaluations
+    kinds = ((problem.linear, fit_linear), (problem.quasi, fit_quasi),
+             (problem.restricted, fit_restricted))  # fmt: skip
+    fit = next((fit for holds, fit in kinds if holds), _fit_likelihood)
+    optima, evaluations = fit(problem, data, lanes, starts, m, general)
     part = _part(problem, lanes, optima, evaluations)
     return Part(**{name: getattr(part, name)[:m] for name in ARRAYS}, notes={})
+
+
+def _fit_likelihood(
+    problem: Problem, data: LaneData, lanes: Lanes, starts: Starts, m: int, general: bool
+) -> tuple[Optima, Int[np.ndarray, "L"]]:
+    """Maximum likelihood of the first m lanes."""
+    del lanes
+    model = problem.model
+    objective = LikelihoodLanes(model, data, problem.estimator.integrator, general)
+    search = LaneSearch(objective, starts, model, model.theta_slice)
+    return search.run(np.arange(m)), objective.evaluations
 
 
 def padded(m: int) -> int:
@@ -126,11 +156,12 @@ def padded(m: int) -> int:
 def _part(problem: Problem, lanes: Lanes, optima: Optima, evaluations: Any) -> Part:
     verdict, reason, runaway = judge(problem, lanes, optima)
     variance = np.diagonal(optima.cov, axis1=1, axis2=2)
-    fixed, unknown = no_parameters(problem.design, problem.model, lanes.design)
+    fixed, unknown = problem.no_parameters(lanes.design)
     x = np.where(unknown, np.nan, optima.x)
     se = np.sqrt(np.where((variance >= 0) & ~fixed, variance, np.nan))
+    loglik = np.full(len(lanes), np.nan) if problem.quasi else -optima.value
     return Part(
-        x, se, -optima.value, optima.gradient, optima.pinned & ~fixed, verdict, reason,
+        x, se, loglik, optima.gradient, optima.pinned & ~fixed, verdict, reason,
         runaway, np.zeros(len(lanes), int), evaluations, {},
     )  # fmt: skip
 

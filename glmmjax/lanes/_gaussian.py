@@ -23,8 +23,8 @@ from ..integrate import (
     cross_products,
     lanes_profile,
     profile_and_slopes,
+    stand_aside,
 )
-from ..integrate._gaussian import Products
 from ..model import LOG_2PI, Data, Model
 from ..numeric import backward, fast_jit
 from ._objective import LaneData, call, cuts, merge
@@ -57,15 +57,6 @@ def _stand_aside(XX: Any, absent: Any) -> Any:
     return XX + (one if XX.ndim == 3 else one[0])
 
 
-def _beside(products: tuple[Products, ...], absent: Any) -> tuple[Products, ...]:
-    """The same in [X y]'W[X y], the end of a border; units are summed, so that one is enough."""
-    first, *rest = products
-    E = first.arrow.E
-    at = E.shape[-1] - 1 - len(absent) + np.arange(len(absent))
-    E = E.at[0, at, at].add(absent)
-    return (replace(first, arrow=replace(first.arrow, E=E)), *rest)
-
-
 def _shared_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
     """Of one bucket, for lanes on one design."""
     X, Z = shared.X[:, :, model.column_slice(0)], shared.Z[0]
@@ -90,9 +81,16 @@ def _shared_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tup
 
 def _own_moments(model: Model, shared: Any, own: Any, T: Any, b0: Any) -> tuple[Any, ...]:
     """The same for lanes with designs of their own."""
-    X, Z = own.X[..., model.column_slice(0)], own.Z[0]
-    offset = shared.offset[None] if own.offset is None else own.offset
-    w = shared.weight[None] if own.weight is None else own.weight
+
+    def each(name: str) -> Any:
+        mine = getattr(own, name)
+        if mine is not None:
+            return mine
+        one = getattr(shared, name)
+        return jax.tree.map(lambda v: jnp.broadcast_to(v, (len(T), *v.shape)), one)
+
+    X, (Z,), offset, w = map(each, ("X", "Z", "offset", "weight"))
+    X = X[..., model.column_slice(0)]
     r = own.y - offset[..., 0] - jnp.einsum("lunp,lp->lun", X, b0)
     X = jnp.einsum("lunp,lpr->lunr", X, T)
     ZW, XW = Z * w[..., None], X * w[..., None]
@@ -128,7 +126,7 @@ def _products(model: Model, structure: Any):
         def one(own, b0, T, absent):
             each = zip(shared.buckets, own, strict=True)
             found = cross_products(model, Data(tuple(merge(s, o) for s, o in each)), T, b0)
-            return _beside(found, absent)
+            return stand_aside(found, absent)
 
         if len(T) == 1:
             return jax.vmap(one, (0, 0, None, None))(own, b0, T[0], absent[0])
@@ -157,25 +155,28 @@ def _general(model: Model, structure: Any, reml: bool):
 
 
 class GaussianLanes:
-    """Half the profiled deviances of relative theta."""
+    """Half the profiled deviances of relative theta; with `sigma` given nothing is profiled.
+
+    model has the mean's columns first; N observations, of each lane.
+    """
 
     step = 3e-6
 
     def __init__(
-        self, problem: Problem, data: LaneData, T: Any, b0: Any, nu: Any, absent: Any,
-        general: bool = False,
+        self, model: Model, data: LaneData, T: Any, b0: Any, N: Any, absent: Any, reml: bool,
+        general: bool = False, sigma: float | None = None,
     ):  # fmt: skip
-        model, reml = problem.model, problem.reml
-        self.model, self.nu = model, nu
+        self.model, self.T, self.b0, self.sigma = model, T, b0, sigma
+        self.nu = N - model.columns[0] + absent.sum(1) if reml else N
         shift = -2 * np.linalg.slogdet(T)[1] if reml else np.zeros(1)
-        self.shift = np.broadcast_to(shift, nu.shape)
+        self.shift = np.broadcast_to(shift, self.nu.shape)
         leaves, structure = jax.tree.flatten((data.shared, data.own))
         fast = applies(model, data.shared) and not general
         make = (_moments if fast else _products)(model, structure)
         key = ("moments", fast, model, structure, len(T), tuple(v.shape for v in leaves))
         found, structure = jax.tree.flatten(call(make, key, tuple(leaves), T, b0, absent * 1.0))
         self.leaves = tuple(found)
-        own_weights = any(b.weight is not None or b.X is not None for b in data.own)
+        own_weights = len(T) > 1 or any(b.weight is not None for b in data.own)
         self.sizes = SIZES if fast else GENERAL_SIZES
         self.run = (
             _fast(model, structure, reml, own_weights) if fast else _general(model, structure, reml)
@@ -203,48 +204,62 @@ class GaussianLanes:
             return np.zeros(0), np.zeros((0, t))
         logdet, r2 = out[:, 0] + self.shift[lanes], out[:, 1]
         good = np.isfinite(logdet) & (r2 > 0)
-        variance = np.where(good, r2, 1.0) / nu
-        value = 0.5 * (logdet + nu * (LOG_2PI + np.log(variance) + 1.0))
+        r2 = np.where(good, r2, 1.0)
+        variance = r2 / nu if self.sigma is None else np.full_like(r2, self.sigma**2)
+        value = 0.5 * (logdet + nu * (LOG_2PI + np.log(variance)) + r2 / variance)
         slope = 0.5 * (out[:, 2 : 2 + t] + out[:, 2 + t : 2 + 2 * t] / variance[:, None])
         return np.where(good, value, np.inf), slope
 
     def forget(self, lanes: Any) -> None:
         """Nothing is warm-started."""
 
+    def solve(self, best: Optima) -> Optima:
+        """The optima of relative theta as those of [beta, log sigma, absolute theta]."""
+        P, t = self.model.columns[0], self.model.num_theta
+        out = self.heads(np.arange(len(best.x)), best.x)
+        c, given = out[:, 2 + t : 2 + 2 * t] / (2 * out[:, 1:2]), 1 / (2 * self.nu)
+        scale = np.sqrt(out[:, 1] / self.nu)
+        if self.sigma is not None:
+            c, given, scale = 0.0 * c, 0.0 * given, np.full_like(scale, self.sigma)
+        beta = self.b0 + combine(self.T, out[:, 2 + 2 * t : 2 + 2 * t + P])
+        root = self.T @ out[:, 2 + 2 * t + P :].reshape(len(out), P, P)
+        x = np.concatenate([beta, np.log(scale)[:, None], scale[:, None] * best.x], 1)
+        pinned = np.concatenate([np.zeros((len(x), P + 1), bool), best.pinned], 1)
+        return replace(best, x=x, cov=_covariance(best, scale, root, c, given), pinned=pinned)
+
 
 def fit_linear(
     problem: Problem, data: LaneData, lanes: Lanes, starts: Starts, m: int, general: bool
 ) -> tuple[Optima, Int[np.ndarray, "L"]]:
     """Exact fits of the first m lanes; x and cov are of [beta, log sigma, absolute theta]."""
-    model, P, t = problem.model, problem.model.columns[0], problem.model.num_theta
-    weight = np.broadcast_to(lanes.weight, lanes.y.shape)
-    absent = lanes.design.absent[:, :P]
-    T = whitener(lanes.design.X[0], weight, absent)
-    N, gain = weight.sum(1), 0.0
+    model, P = problem.model, problem.model.columns[0]
+    absent, N = lanes.design.absent[:, :P], observations(problem, lanes)
+    T = whitener(lanes.design.X[0], np.broadcast_to(lanes.weight, lanes.y.shape), absent)
+    gain = 0.0
     if problem.estimator.precision:
-        N = (weight > 0).sum(1).astype(float)
+        weight = np.broadcast_to(lanes.weight, lanes.y.shape)
         gain = 0.5 * np.log(np.where(weight > 0, weight, 1.0)).sum(1)
-    nu = N - P + absent.sum(1) if problem.reml else N
-    b0, spread = starts.x[:, :P], starts.spread[:, None]
-    objective = GaussianLanes(problem, data, T, b0, nu, absent, general)
-    relative = Starts(
-        starts.x[:, P + 1 :] / spread, starts.T[:, P + 1 :, P + 1 :] / spread[:, :, None],
-        starts.effect_sd / spread, np.broadcast_to(np.eye(t), (len(lanes), t, t)), starts.spread,
-        starts.fixed[:, P + 1 :],
+    objective = GaussianLanes(model, data, T, starts.x[:, :P], N, absent, problem.reml, general)
+    relative = relative_starts(model, starts, starts.spread)
+    best = LaneSearch(objective, relative, model, slice(0, model.num_theta)).run(np.arange(m))
+    found = objective.solve(best)
+    return replace(found, value=found.value - gain), objective.evaluations
+
+
+def observations(problem: Problem, lanes: Lanes) -> Float[np.ndarray, "L"]:
+    """N of each lane: a row counts its weight, or 1 where weights say how precise it is."""
+    weight = np.broadcast_to(lanes.weight, lanes.y.shape[:2])
+    return (weight > 0).sum(1).astype(float) if problem.estimator.precision else weight.sum(1)
+
+
+def relative_starts(model: Model, starts: Starts, sigma: Float[np.ndarray, "L"]) -> Starts:
+    """Starts of theta relative to sigma."""
+    at, spread, t = model.theta_slice, sigma[:, None], model.num_theta
+    return Starts(
+        starts.x[:, at] / spread, starts.T[:, at, at] / spread[:, :, None],
+        starts.effect_sd / spread, np.broadcast_to(np.eye(t), (len(sigma), t, t)), starts.spread,
+        starts.fixed[:, at],
     )  # fmt: skip
-    every = np.arange(len(lanes))
-    best = LaneSearch(objective, relative, model, slice(0, t)).run(every[:m])
-    out = objective.heads(every, best.x)
-    scale = np.sqrt(out[:, 1] / nu)
-    beta = b0 + combine(T, out[:, 2 + 2 * t : 2 + 2 * t + P])
-    root = T @ out[:, 2 + 2 * t + P :].reshape(len(out), P, P)
-    x = np.concatenate([beta, np.log(scale)[:, None], scale[:, None] * best.x], 1)
-    slope = out[:, 2 + t : 2 + 2 * t] / (2 * out[:, 1:2])
-    cov = _covariance(best, scale, root, slope, 1 / (2 * nu))
-    pinned = np.concatenate([np.zeros((len(lanes), P + 1), bool), best.pinned], 1)
-    found = Optima(x, best.value - gain, cov, pinned, best.converged, best.gradient,
-                   best.min_eigenvalue)  # fmt: skip
-    return found, objective.evaluations
 
 
 def _covariance(best: Optima, sigma: Any, root: Any, c: Any, given: Any) -> np.ndarray:

@@ -45,11 +45,11 @@ class Factor:
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the stacked parameters [beta, theta].
+    """Names of the stacked parameters, [beta, theta] and perhaps the log of a residual scale.
 
     names: of all coefficients; shown: which of them are `params`; predictors: name, columns and
-    place of each; residual: the place of the log of a residual sd, or None; what: "responses" or
-    "data sets".
+    place of each; residual: the place of the log of a residual sd, or None; df: how many parameters
+    are estimated; what: "responses" or "data sets".
     """
 
     names: tuple[str, ...]
@@ -62,6 +62,7 @@ class Layout:
     family: str
     method: str
     rows: int
+    df: int
     what: str = "responses"
 
     def columns(self) -> list[str]:
@@ -111,10 +112,11 @@ def layout_of(problem: Problem, formula: str) -> Layout:
         start for name, columns, start in predictors if name == "disp" and columns == ("Intercept",)
     ]
     residual = one[0] if one and problem.family.name == "gaussian" else None
+    residual = problem.size - 1 if problem.own_scale else residual
     return Layout(
         tuple(names), tuple(keep), tuple(predictors), tuple(factors[t] for t in sorted(factors)),
-        residual, model.num_beta + model.num_theta, formula, problem.family.name,
-        problem.estimator.label, len(design.weight),
+        residual, problem.size, formula, problem.family.name, problem.estimator.label,
+        len(design.weight), problem.df,
     )  # fmt: skip
 
 
@@ -129,6 +131,6 @@ def layout_from_json(found: dict[str, Any]) -> Layout:
     return Layout(
         tuple(found["names"]), tuple(map(int, found["shown"])), predictors, factors,
         None if found["residual"] is None else int(found["residual"]), int(found["size"]),
-        found["formula"], found["family"], found["method"], int(found["rows"]),
+        found["formula"], found["family"], found["method"], int(found["rows"]), int(found["df"]),
         found.get("what", "responses"),
     )  # fmt: skip

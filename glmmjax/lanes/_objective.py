@@ -33,6 +33,7 @@ from ..integrate import (
 )
 from ..model import Bucket, Data, Model, Params, base_measure, dimension
 from ..numeric import fast_jit
+from ._stop import check_stop
 
 SIZES = (32, 256)
 STEPS = 6  # most Newton steps of a warm-started mode in one evaluation
@@ -71,6 +72,7 @@ def cuts(m: int, sizes: tuple[int, ...] = SIZES) -> Iterator[tuple[int, int, int
 
 def call(run: Any, key: Any, *arguments: Any) -> Any:
     """Run a program; its first call, which compiles, in one thread at a time."""
+    check_stop()
     if key in _SEEN:
         return run(*arguments)
     with _FIRST_CALL:
@@ -89,7 +91,7 @@ def merge(shared: Bucket, own: Bucket) -> Bucket:
     return Bucket(**{f.name: field(f.name) for f in fields(Bucket)})
 
 
-def _lanes_last(shared: Bucket, own: Bucket, at: Any) -> Bucket:
+def lanes_last(shared: Bucket, own: Bucket, at: Any) -> Bucket:
     """A bucket whose arrays have the lanes of `at` last; X and Z only if lanes own them."""
 
     def last(name: str, one: bool = True) -> Any:
@@ -117,7 +119,7 @@ def _fast(model: Model, structure: Any):
     def run(leaves, at, X, u):
         shared, own = jax.tree.unflatten(structure, leaves)
         each = zip(shared.buckets, own, strict=True)
-        data = Data(tuple(_lanes_last(s, o, at) for s, o in each))
+        data = Data(tuple(lanes_last(s, o, at) for s, o in each))
         start = tuple(jnp.moveaxis(v, 0, -1) for v in u)
         value, grad, modes, decrement = lanes_value_and_grad(X.T, data, model, start, STEPS)
         out = jnp.concatenate([value[None], grad, decrement[None]]).T
@@ -138,12 +140,12 @@ def _general(model: Model, structure: Any, integrator: AbstractIntegrator):
             each = zip(shared.buckets, own, strict=True)
             data = Data(tuple(merge(s, o) for s, o in each))
             params = Params(x[:P], x[theta_at], x[theta_at.stop :])
-            value, grad, mode, codes = value_and_grad(
-                params, data, model, Point(u, x[:0]), integrator
-            )
+            start = Point(u[:-1], u[-1])
+            value, grad, mode, codes = value_and_grad(params, data, model, start, integrator)
             lost = jnp.stack([c.max() for c in codes]).max() > 0
             out = [value[None], grad.beta, grad.theta, grad.psi]
-            return jnp.concatenate([*out, jnp.where(lost, jnp.nan, 0.0)[None]]), mode.u
+            out.append(jnp.where(lost, jnp.nan, 0.0)[None])
+            return jnp.concatenate(out), (*mode.u, mode.b)
 
         return jax.vmap(one)(X, jax.tree.map(lambda v: v[at], own), u)
 
@@ -170,12 +172,14 @@ def _base(model: Model, structure: Any):
 class LikelihoodLanes:
     """Minus the marginal log-likelihoods of stacked parameters.
 
-    `general` asks for the evaluator of single fits where another one would do.
+    `general` asks for the evaluator of single fits where another one would do. Its modes end with
+    the mean's coefficients, which REML integrates out; `b` is where these start.
     """
 
     def __init__(
-        self, model: Model, data: LaneData, integrator: AbstractIntegrator, general: bool = False
-    ):
+        self, model: Model, data: LaneData, integrator: AbstractIntegrator, general: bool = False,
+        b: Float[np.ndarray, "L P"] | None = None,
+    ):  # fmt: skip
         self.model, self.size = model, model.num_beta + model.num_theta
         leaves, structure = jax.tree.flatten((data.shared, data.own))
         self.leaves = tuple(leaves)
@@ -191,6 +195,9 @@ class LikelihoodLanes:
             self.key, self.base = (model, structure, integrator), np.zeros(data.lanes)
         self.shape = tuple(v.shape for v in self.leaves)
         self.u = [np.zeros((data.lanes, *shape)) for shape in self._shapes(data)]
+        self.buckets = len(self.u)
+        if not self.fast:
+            self.u.append(np.zeros((data.lanes, 0)) if b is None else b.copy())
         self.best = np.full(data.lanes, np.inf)
         self.evaluations = np.zeros(data.lanes, int)
 
@@ -203,7 +210,7 @@ class LikelihoodLanes:
 
     def forget(self, lanes: Int[np.ndarray, "m"]) -> None:
         """Search the modes of these lanes from the origin."""
-        for u in self.u:
+        for u in self.u[: self.buckets]:
             u[lanes] = 0.0
         self.best[lanes] = np.inf
 
@@ -218,6 +225,16 @@ class LikelihoodLanes:
             f[part], g[part] = self._part(lanes[part], X[part], size, keep)
         np.add.at(self.evaluations, lanes, 1)
         return f, g
+
+    def modes(self, lanes: Int[np.ndarray, "m"], X: Float[np.ndarray, "m d"]) -> list[np.ndarray]:
+        """The modes at points, bucket by bucket, from those of the lanes."""
+        parts = []
+        for first, last, size in cuts(len(lanes)):
+            part = slice(first, last)
+            u = [v[lanes[part]] for v in self.u]
+            parts.append(self._run(lanes[part], X[part], u, size)[1])
+        np.add.at(self.evaluations, lanes, 1)
+        return [np.concatenate(v) for v in zip(*parts, strict=True)]
 
     def _part(self, lanes: np.ndarray, X: np.ndarray, size: int, keep: bool) -> Answer:
         u = [v[lanes] for v in self.u]

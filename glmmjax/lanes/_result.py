@@ -61,13 +61,13 @@ class BatchFit:
     @cached_property
     def varcorr(self) -> "pd.DataFrame":
         """Standard deviations `sd:<group>:<effect>`, correlations `cor:<group>:<effect>:<effect>`,
-        and `sd:Residual` where there is one.
+        and `sd:Residual` where there is one (the scale, of PQL).
         """
         return self._frame(self.layout.variances(self.part.x), self.layout.columns())
 
     @property
     def loglik(self) -> Float[np.ndarray, "K"]:
-        """Maximised (restricted) log-likelihoods, every constant kept."""
+        """Maximised (restricted) log-likelihoods, every constant kept; NaN of PQL."""
         return self.part.loglik
 
     @property
@@ -102,8 +102,8 @@ class BatchFit:
 
     @property
     def df_model(self) -> int:
-        """Parameters of the whole model."""
-        return self.layout.size
+        """Estimated parameters of the whole model."""
+        return self.layout.df
 
     @property
     def aic(self) -> Float[np.ndarray, "K"]:

@@ -6,6 +6,7 @@ there are threads, so that responses may come from an iterator larger than memor
 """
 
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -20,6 +21,7 @@ from ..infer._fit import double_precision
 from ._chunk import Part, fit_chunk, join, spread
 from ._problem import Problem
 from ._responses import Block, Read
+from ._stop import heeding
 
 CHUNK = 1024  # lanes
 FEW = 64  # below which a chunk is not cut for the sake of another thread
@@ -56,11 +58,11 @@ def jobs(
 def fit_job(problem: Problem, reader: Any, job: Job) -> Part:
     """One chunk; halves of it, and theirs, where memory does not suffice."""
     with double_precision():
-        read = reader.read(job.block.values)
-        return _fit_read(problem, read, job.weight, job.offset)
+        return fit_read(problem, reader.read(job.block.values), job.weight, job.offset)
 
 
-def _fit_read(problem: Problem, read: Read, weight: np.ndarray, offset: np.ndarray) -> Part:
+def fit_read(problem: Problem, read: Read, weight: np.ndarray, offset: np.ndarray) -> Part:
+    """The same of lanes that were read (inside `double_precision`)."""
     try:
         return fit_chunk(problem, read, weight, offset)
     except (MemoryError, RuntimeError) as error:
@@ -76,7 +78,7 @@ def _fit_read(problem: Problem, read: Read, weight: np.ndarray, offset: np.ndarr
     halves = []
     for half in np.array_split(np.arange(L), 2):
         w, o = (v if len(v) == 1 else v[half] for v in (weight, offset))
-        halves.append(_fit_read(problem, read.take(half), w, o))
+        halves.append(fit_read(problem, read.take(half), w, o))
     return join(halves)
 
 
@@ -84,8 +86,17 @@ def run(
     work: Callable[[Job], Part], jobs: Iterator[Job], threads: int,
     done: Callable[[Job, Part], None],
 ) -> list[tuple[Job, Part]]:  # fmt: skip
-    """Every job's part, in order; `done` is called in this thread, in the order they end."""
+    """Every job's part, in order; `done` is called in this thread, in the order they end.
+
+    Where this ends early (an error, Ctrl-C), chunks that are being fitted are given up.
+    """
     found: list[tuple[Job, Part]] = []
+    stop = threading.Event()
+
+    def heeded(job: Job) -> Part:
+        with heeding(stop):
+            return work(job)
+
     with ThreadPoolExecutor(threads, thread_name_prefix="lanes") as pool:
         pending: dict[Future, Job] = {}
 
@@ -101,12 +112,13 @@ def run(
 
         try:
             for job in jobs:
-                pending[pool.submit(work, job)] = job
+                pending[pool.submit(heeded, job)] = job
                 if len(pending) > threads:
                     collect(wait(pending, return_when=FIRST_COMPLETED).done)
             while pending:
                 collect(wait(pending, return_when=FIRST_COMPLETED).done)
         finally:
+            stop.set()
             for future in pending:
                 future.cancel()
     return sorted(found, key=lambda pair: pair[0].first)
@@ -132,7 +144,8 @@ class Plan:
     """A batch that can be run, and run again with other problems on the same rows.
 
     order: where the lanes of all tasks, one task after the other, stand in the batch, of `size`
-    lanes; None where there is one task with all of them.
+    lanes; None where there is one task with all of them. even: may chunks be smaller than `chunk`,
+    so that each thread has one?
     """
 
     tasks: tuple[Task, ...]
@@ -140,6 +153,7 @@ class Plan:
     threads: int
     order: Int[np.ndarray, "m"] | None = None
     size: int = 0
+    even: bool = True
 
     def run(
         self, work: Callable[[Job], Part], done: Callable[[Job, Part], None] = lambda *_: None
@@ -149,9 +163,9 @@ class Plan:
 
     def _jobs(self) -> Iterator[Job]:
         first = end = 0
+        cut = self.threads if self.even else 1
         for task in self.tasks:
-            blocks = task.blocks()
-            for job in jobs(blocks, self.chunk, self.threads, task.weight, task.offset):
+            for job in jobs(task.blocks(), self.chunk, cut, task.weight, task.offset):
                 end = first + job.first + len(job.block.values)
                 yield replace(job, first=first + job.first, task=task)
             first = end

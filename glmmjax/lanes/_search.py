@@ -20,7 +20,12 @@ from ..model import Model
 from ..numeric import RUNNING, Search, advance, begin, fast_jit
 from ._start import Starts
 
-DOUBT = 0.05  # smallest eigenvalue in round coordinates that one-sided differences are trusted with
+DOUBT = 0.01  # smallest eigenvalue in round coordinates that one-sided differences are trusted with
+REPEATS = 3  # of differences in coordinates made rounder
+NOISE = 1e-4  # asymmetry, relative, beyond which they are not
+STEP = 5e-5  # of differences on both sides
+FLAT = 1e-8  # eigenvalue that is taken for no less when a step is chosen
+LEVEL = 1e-9  # eigenvalue of level ground
 TOL = 1e-11  # on the decrement of the descent
 EVALUATIONS = 300  # of one lane's descent
 PILOT = 64  # lanes that are searched before the others of a chunk
@@ -58,6 +63,7 @@ class Optima:
     converged: Bool[np.ndarray, "L"]
     gradient: Float[np.ndarray, "L"]  # in standard errors
     min_eigenvalue: Float[np.ndarray, "L"]
+    reason: Int[np.ndarray, "L"] | None = None  # why there is none, where it is known already
 
 
 @lru_cache(maxsize=8)
@@ -84,12 +90,13 @@ class LaneSearch:
         self.fixed, self.pinned = start.fixed, start.fixed.copy()
         self.H = np.full((L, d, d), np.nan)
 
-    def run(self, lanes: Int[np.ndarray, "m"]) -> Optima:
+    def run(self, lanes: Int[np.ndarray, "m"], learn: bool = True) -> Optima:
         """Search in these lanes; the others stay without a value.
 
-        Of many lanes some are searched first, and the others begin where these would say.
+        Of many lanes some are searched first, and the others begin where these would say, unless
+        `learn` is False.
         """
-        if len(lanes) >= 4 * PILOT:
+        if learn and len(lanes) >= 4 * PILOT:
             self._search(lanes[:PILOT])
             self._learn(lanes[:PILOT], lanes[PILOT:])
             self._search(lanes[PILOT:])
@@ -194,26 +201,39 @@ class LaneSearch:
     def _curve(self, lanes: np.ndarray) -> None:
         """Hessians in round coordinates, by differences of the gradient.
 
-        One side of the centre tells it to about a step h. Where the smallest eigenvalue leaves
-        doubt, the other side is evaluated as well, and the error is of order h^2.
+        One side of the centre tells it to about a small step. Doubt is left by a small eigenvalue,
+        where coordinates are not as round as they should be, and by asymmetry, which is rounding
+        (large counts). With H = Q diag(e) Q', differences are then taken again, on both sides and
+        with a longer step, along the columns of S = Q diag|e|^-1/2, and H = S^-T (S'HS) S^-1,
+        until e stays as it was.
         """
-        h = self.objective.step
-        ahead = self._slopes(lanes, h)
-        self.H[lanes] = 0.5 * (ahead + ahead.swapaxes(1, 2))
-        doubt = ~(self._smallest(lanes) > DOUBT)
-        some = lanes[doubt]
-        both = 0.5 * (ahead[doubt] + self._slopes(some, -h))
-        self.H[some] = 0.5 * (both + both.swapaxes(1, 2))
+        some = lanes
+        found = self._slopes(some, self.T[some], self.objective.step)
+        self.H[some] = _symmetric(found)
+        e, Q = self._eigen(some)
+        doubt = (e[:, 0] < DOUBT) | (_asymmetry(found) > NOISE)
+        for _ in range(REPEATS):
+            some, e, Q = some[doubt], e[doubt], Q[doubt]
+            if not some.size:
+                break
+            root, before = np.sqrt(np.maximum(np.abs(e), FLAT)), e[:, 0]
+            basis = self.T[some] @ (Q / root[:, None, :])
+            both = self._slopes(some, basis, STEP) + self._slopes(some, basis, -STEP)
+            back = root[:, :, None] * Q.swapaxes(1, 2)
+            self.H[some] = back.swapaxes(1, 2) @ _symmetric(both / 2) @ back
+            e, Q = self._eigen(some)
+            doubt = np.abs(e[:, 0] - before) > 0.5 * np.abs(before)
         off = self.fixed[lanes]
         self.H[lanes] = np.where(off[:, :, None] | off[:, None, :], 0.0, self.H[lanes])
 
-    def _slopes(self, lanes: np.ndarray, h: float) -> Float[np.ndarray, "m d d"]:
-        """(gradient h away along each round coordinate - gradient at the centre) / h."""
+    def _slopes(
+        self, lanes: np.ndarray, basis: Float[np.ndarray, "m d d"], h: float
+    ) -> Float[np.ndarray, "m d d"]:
+        """(gradient h away along each column of the basis - gradient at the centre) / h, in it."""
         d, m = self.size, len(lanes)
-        T = self.T[lanes]
-        X = self.centre[lanes][:, None] + h * T.swapaxes(1, 2)
+        X = self.centre[lanes][:, None] + h * basis.swapaxes(1, 2)
         _, g = self.objective(np.repeat(lanes, d), X.reshape(m * d, d), keep=False)
-        return (g.reshape(m, d, d) - self.grad[lanes][:, None]) @ T / h
+        return (g.reshape(m, d, d) - self.grad[lanes][:, None]) @ basis / h
 
     def _escape(self, lanes: np.ndarray) -> np.ndarray:
         """Leave saddles along the direction of the most negative curvature; who left one."""
@@ -261,32 +281,48 @@ class LaneSearch:
         converged = (smallest > 0) & (gradient < 1e-4) & np.isfinite(self.value)
         return Optima(self.centre, self.value, cov, self.pinned, converged, gradient, smallest)
 
-    def _live(self, lanes: np.ndarray) -> np.ndarray:
-        """Hessians with an identity in the place of pinned entries."""
+    def _eigen(self, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(eigenvalues, vectors) of Hessians; NaN values where there is none.
+
+        Pinned entries stand aside, as eigenvectors of their own that come last. What is smaller
+        than `LEVEL` is level ground, whose slope upwards or downwards is rounding.
+        """
         off = self.pinned[lanes]
         H = np.where(off[:, :, None] | off[:, None, :], 0.0, self.H[lanes])
-        return H + off[:, :, None] * np.eye(self.size)
+        finite = np.asarray(np.isfinite(H).all((1, 2)))
+        H = np.where(finite[:, None, None], H, np.eye(self.size))
+        big = 1.0 + np.abs(H).sum(2).max(1)
+        e, Q = np.linalg.eigh(H + (big[:, None] * off)[:, :, None] * np.eye(self.size))
+        e = np.where(np.abs(e) < LEVEL, LEVEL, e)
+        return np.where(finite[:, None], e, np.nan), Q
 
     def _smallest(self, lanes: np.ndarray) -> np.ndarray:
         """Smallest eigenvalue among entries that are free; NaN where there is no Hessian."""
-        H = self._live(lanes)
-        finite = np.asarray(np.isfinite(H).all((1, 2)))
-        off = self.pinned[lanes]
-        H = np.where(finite[:, None, None], H, np.eye(self.size))
-        # A pinned entry stands aside: its eigenvalue is made larger than any other.
-        big = 1.0 + np.abs(H).sum(2).max(1)
-        H = H + (big[:, None] * off)[:, :, None] * np.eye(self.size)
-        return np.where(finite, np.linalg.eigvalsh(H)[:, 0], np.nan)
+        return self._eigen(lanes)[0][:, 0]
 
     def _round_grad(self, lanes: np.ndarray) -> np.ndarray:
         g = np.einsum("lij,li->lj", self.T[lanes], self.grad[lanes])
         return np.where(self.pinned[lanes], 0.0, g)
 
     def _solve(self, lanes: np.ndarray) -> np.ndarray:
-        return np.linalg.solve(self._live(lanes), self._round_grad(lanes)[..., None])[..., 0]
+        """H^-1 g. Not by elimination, to which a Hessian that is nearly flat may look singular."""
+        e, Q = self._eigen(lanes)
+        return np.einsum("lij,lj,lkj,lk->li", Q, 1 / e, Q, self._round_grad(lanes), optimize=True)
 
     def _covariance(self, lanes: np.ndarray) -> np.ndarray:
         off = self.pinned[lanes]
-        inverse = np.linalg.inv(self._live(lanes))
-        cov = self.T[lanes] @ inverse @ self.T[lanes].swapaxes(1, 2)
+        e, Q = self._eigen(lanes)
+        root = self.T[lanes] @ (Q / np.sqrt(e)[:, None, :])
+        cov = root @ root.swapaxes(1, 2)
         return np.where(off[:, :, None] | off[:, None, :], np.nan, cov)
+
+
+def _symmetric(A: Float[np.ndarray, "m d d"]) -> Float[np.ndarray, "m d d"]:
+    return 0.5 * (A + A.swapaxes(1, 2))
+
+
+def _asymmetry(A: Float[np.ndarray, "m d d"]) -> Float[np.ndarray, "m"]:
+    """Largest |A_ij - A_ji| beside the geometric mean of the two diagonal entries."""
+    scale = np.sqrt(np.abs(np.diagonal(A, axis1=1, axis2=2)))
+    beside = scale[:, :, None] * scale[:, None, :] + 1e-300
+    return (np.abs(A - A.swapaxes(1, 2)) / beside).max((1, 2), initial=0.0)

@@ -171,8 +171,7 @@ def _blocks(table: Callable[[slice], np.ndarray], count: int, block: int) -> Ite
 
 
 def _weight(found: Deal, table: Callable[[slice], np.ndarray], where: slice) -> np.ndarray:
-    rows = table(where)
-    return np.where(rows >= 0, found.design.weight[rows], 0.0)
+    return found.design.weight[_copied(table(where))]  # `Read.on` masks the padding
 
 
 def _offset(

@@ -22,7 +22,7 @@ GRID = np.linspace(-4.0, 6.0, 41)  # of a dispersion's first guess
 
 @dataclass(frozen=True, eq=False)
 class Covariates:
-    """Designs of lanes, row by row: one lane for all (K = 1), or one each.
+    """Designs of lanes, row by row: one lane for all (K = 1), or one each, array by array.
 
     X: of each predictor. Z: of each of the design's terms, and levels, how many it has. real: the
     rows that are no padding. level: codes of the model's groups inside their units, for designs of
@@ -40,11 +40,13 @@ class Covariates:
 
     def take(self, lanes: np.ndarray) -> "Covariates":
         """Some of the lanes."""
-        if len(self.real) == 1:
-            return self
-        X, Z, idle = (tuple(v[lanes] for v in part) for part in (self.X, self.Z, self.idle))
-        level = None if self.level is None else self.level[lanes]
-        few = (v[lanes] for v in (self.levels, self.real, self.absent))
+
+        def some(v: np.ndarray) -> np.ndarray:
+            return v if len(v) == 1 else v[lanes]
+
+        X, Z, idle = (tuple(map(some, part)) for part in (self.X, self.Z, self.idle))
+        level = None if self.level is None else some(self.level)
+        few = map(some, (self.levels, self.real, self.absent))
         return Covariates(X, Z, *few, idle, level)  # pyright: ignore[reportCallIssue]
 
     def without(self, at: int) -> "Covariates":
@@ -191,9 +193,7 @@ def _whiten(X: np.ndarray, weight: np.ndarray, absent: np.ndarray, root: np.ndar
 
 
 def _start_means(family: AbstractFamily, y: np.ndarray) -> Float[np.ndarray, "L n"]:
-    """Starting means of all lanes; those of a binomial family read (n, 2) as one lane."""
-    if family.support != "binomial":
-        return family.start_mean(y)
+    """Starting means of all lanes, row by row: a family would read (n, 2) as trials."""
     return family.start_mean(y.reshape(-1, *y.shape[2:])).reshape(y.shape[:2])
 
 

@@ -14,18 +14,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError, NotSupportedError
-from ..design import Design
-from ..design._make import drop_column
 from ..infer._fit import double_precision
 from ._chunk import Part, fit_chunk, padded
 from ._objective import LikelihoodLanes
-from ._problem import Problem, lane_data
+from ._problem import Problem, lane_data, without
 from ._responses import Read
 from ._run import Job, Task
 from ._search import LaneSearch
@@ -74,6 +70,11 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
             "from an iterator, or it was read from a file): use kind='wald'"
         )
     first = plan.tasks[0].problem
+    if first.quasi:
+        raise NotSupportedError(
+            f"kind={kind!r} compares likelihoods, and PQL has none of the data: use kind='wald', "
+            "or fit with method='laplace'"
+        )
     if first.reml:
         raise NotSupportedError(
             f"kind={kind!r} compares likelihoods, and restricted ones of different coefficients do "
@@ -81,29 +82,12 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
         )
     if kind == "score" and first.linear:
         raise NotSupportedError("kind='score' is not for exact Gaussian fits: use kind='lrt'")
-    less = {task: _without(task.problem, at) for task in plan.tasks}
+    less = {task: without(task.problem, [at]) for task in plan.tasks}
     work = partial(_score_job if kind == "score" else _fit_less, less, at)
     found = plan.gather([part for _, part in plan.run(work)]).loglik
     if kind == "lrt":
         found = np.maximum(2 * (batch.loglik - found), 0.0)
     return np.where(np.isnan(batch.part.x[:, at]), np.nan, found)
-
-
-def _without(problem: Problem, at: int) -> Problem:
-    """The problem without one column."""
-    return _repack(problem, drop_column(problem.design, at))
-
-
-def _repack(problem: Problem, design: Design) -> Problem:
-    from ..design._buckets import build_model, pack
-
-    if problem.data.buckets[0].X is None:  # lanes own their designs
-        model, _ = build_model(design.terms, problem.family, design.predictors)
-        return replace(problem, design=design, model=model)
-    model, data, slots = pack(design, problem.family, spare=False)
-    with double_precision():
-        data = jax.tree.map(jnp.asarray, data)
-    return replace(problem, design=design, model=model, data=data, slots=slots)
 
 
 def _fit_less(less: dict[Task, Problem], at: int, job: Job) -> Part:
@@ -133,11 +117,11 @@ def _score_job(less: dict[Task, Problem], at: int, job: Job) -> Part:
             lanes = Lanes(read.y, weight, job.offset, design).take(good)
             x = np.insert(np.nan_to_num(part.x[good]), at, 0.0, axis=1)  # NaN: not its columns
             pinned = np.insert(part.pinned[good], at, False, axis=1)
-            value[good] = _scores(whole, lanes, x, pinned)
+            value[good] = scores(whole, lanes, x, pinned)
     return replace(part, loglik=value)
 
 
-def _scores(problem: Problem, lanes: Lanes, x: np.ndarray, pinned: np.ndarray) -> np.ndarray:
+def scores(problem: Problem, lanes: Lanes, x: np.ndarray, pinned: np.ndarray) -> np.ndarray:
     m, model = len(lanes), problem.model
     fill = np.minimum(np.arange(padded(m)), m - 1)
     lanes = lanes.take(fill)

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..estimators import PQL
 from ..infer import _separation
 from ..infer._diagnose import EIGENVALUE, GRADIENT, singular_advice
 from ._layout import Layout
 from ._order import term_order
 from ._problem import Problem
 from ._search import Optima
-from ._start import Lanes, combine, no_parameters
+from ._start import Lanes, combine
 
 VERDICTS = ("ok", "singular", "suspect", "failed")
 OK, SINGULAR, SUSPECT, FAILED = range(4)
@@ -37,6 +38,12 @@ REASONS = {
     5: "The log-likelihood is nearly flat in some direction: the data can hardly tell some "
     "parameters apart; simplify the model",
     UNUSABLE: "The response cannot be used",
+    7: f"The fit did not converge ({PQL.lost}); do not use it: simplify the model or rescale "
+    "columns",
+    8: "The fit did not converge (the iteration did not settle); do not use it: simplify the "
+    "random effects, or drop columns",
+    9: "The fit did not converge (the working response is not finite at the starting values); do "
+    "not use it: simplify the model or rescale columns",
 }
 WIDE = 10  # + the number of the term whose effects are huge
 
@@ -51,7 +58,7 @@ def judge(
     for p, at in parts.items():
         if p in ("cond", "zi"):
             separated |= runaway[:, at].any(1)
-    fixed, _ = no_parameters(problem.design, problem.model, lanes.design)
+    fixed, _ = problem.no_parameters(lanes.design)
     verdict = np.where((optima.pinned & ~fixed).any(1), SINGULAR, OK)
     reason = _wide(problem, lanes, optima)
     smallest = optima.min_eigenvalue
@@ -60,6 +67,8 @@ def judge(
     reason = np.where(optima.converged, reason, 3)
     reason = np.where(~optima.converged & ~(smallest > 0), 2, reason)
     reason = np.where(~np.isfinite(optima.value), 1, reason)
+    if optima.reason is not None:
+        reason = np.where(optima.reason > 0, optima.reason, reason)
     verdict = np.where(separated | (reason > 0), SUSPECT, verdict)
     return np.where(optima.converged, verdict, FAILED), reason, runaway
 
@@ -151,7 +160,9 @@ def _sentence(layout: Layout, part: Any, lane: int) -> str:
         return separation or _doubt(layout, reason)
     if verdict == SINGULAR:
         return singular_advice(boundary(layout, part.x[lane], part.pinned[lane]))
-    return "The search converged to a proper maximum; nothing needs to be done"
+    settled = layout.method == PQL.title
+    end = "The iteration settled" if settled else "The search converged to a proper maximum"
+    return f"{end}; nothing needs to be done"
 
 
 def _doubt(layout: Layout, reason: int) -> str:

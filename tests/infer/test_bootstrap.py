@@ -58,8 +58,15 @@ def test_every_part_of_a_model_is_refitted(owls_fit):
 @pytest.mark.slow
 def test_methods_that_are_no_batch_are_refitted_one_by_one(cbpp):
     formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
-    fit = gj.glmm(formula, cbpp, reml=True)
+    fit = gj.glmm(formula, cbpp, method="importance")
     assert not _replicates.side_by_side(fit)
+    close_to_refits(fit, fit.bootstrap(3), range(3))
+
+
+@pytest.mark.slow
+def test_replicates_of_a_restricted_likelihood_are_a_batch(cbpp):
+    fit = gj.glmm("cbind(incidence, size - incidence) ~ period + (1 | herd)", cbpp, reml=True)
+    assert _replicates.side_by_side(fit)
     close_to_refits(fit, fit.bootstrap(3), range(3))
 
 

@@ -2,19 +2,15 @@
 
 import warnings
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 import glmmjax as gj
+from glmmjax.model import Params
 
-from .conftest import assert_same, predictor
-
-
-def singles(batch, K):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", gj.GlmmjaxWarning)
-        return [batch[k] for k in range(K)]
+from .conftest import GROUPS, ROWS, assert_same, predictor, singles
 
 
 def test_poisson_lanes_are_single_fits(poisson_batch):
@@ -48,6 +44,17 @@ def test_gaussian_lanes_are_single_fits(frame, reml):
     batch = gj.batch("y ~ x + trt + (x | group)", frame, "gaussian", responses=y, reml=reml)
     assert_same(batch, singles(batch, 4))
     np.testing.assert_array_equal(batch.nobs, [72, 71, 66, 72])
+
+
+def test_restricted_likelihood_of_other_families(frame, counts):
+    """Singular lanes among them, and a dispersion that is not integrated out."""
+    batch = gj.batch("y ~ x + (1 | group)", frame, "poisson", responses=counts[:, :3], reml=True)
+    assert_same(batch, singles(batch, 3))
+    rng = np.random.default_rng(17)
+    y = rng.gamma(2.0, np.exp(predictor(frame, 4, sd=(0.0, 0.3))) / 2)[:, [0, 1, 3]]
+    batch = gj.batch("y ~ x + (1 + x | group)", frame, "gamma", responses=y, reml=True)
+    assert batch.is_singular.any()
+    assert_same(batch, singles(batch, 3))
 
 
 def test_missing_values_mask_rows_of_their_lane_alone(frame, counts, poisson_batch):
@@ -208,8 +215,11 @@ BAD = {
     "text": ({"responses": pd.DataFrame({"a": ["x"] * 72})}, gj.DataError, "must be numbers"),
     "all bad": ({"responses": np.full((72, 2), -1.0)}, gj.DataError, "no response can be used"),
     "devices": ({"responses": np.ones((72, 2)), "devices": 99}, gj.DataError, "devices=99"),
-    "method": ({"responses": np.ones((72, 2)), "method": "pql"}, gj.NotSupportedError, "gj.glmm"),
-    "reml": ({"responses": np.ones((72, 2)), "reml": True}, gj.NotSupportedError, "reml"),
+    "method": ({"responses": np.ones((72, 2)), "method": "saem"}, gj.NotSupportedError, "gj.glmm"),
+    "reml": (
+        {"responses": np.ones((72, 2)), "reml": True, "method": "agq"},
+        gj.NotSupportedError, "reml",
+    ),
     "weights": (
         {"responses": np.tile([0.0, 1, 2], (3, 24)).T, "weights": np.ones((72, 2))},
         gj.DataError, "fewer than",
@@ -273,3 +283,60 @@ def test_many_lanes_begin_where_the_first_ended(frame):
     few = gj.batch("y ~ x + trt + (1 + x | group)", frame, "poisson", responses=y[:, 290:])
     np.testing.assert_allclose(batch.params[290:], few.params, atol=1e-6)
     np.testing.assert_allclose(batch.loglik[290:], few.loglik, atol=1e-8)
+
+
+def test_separated_lanes_are_suspect_and_harm_no_other(frame):
+    rng = np.random.default_rng(1)
+    Y = (rng.random((len(frame), 5)) < 0.5).astype(float)
+    Y[:, 1] = frame["trt"]
+    Y[:, 2] = frame["x"] > 0
+    Y[:, 3] = np.arange(len(frame)) == 0
+    Y[:, 4] = np.where(frame["trt"] > 0, 1, Y[:, 4])
+    batch = gj.batch("y ~ x + trt + (1 | group)", frame, "binomial", responses=Y)
+    assert list(batch.verdict[1:]) == ["suspect"] * 4
+    assert all("Separation" in text for text in batch.advice[1:])
+    assert batch.verdict[0] in ("ok", "singular")
+    assert abs(batch.loglik[0] - batch[0].loglik) < 1e-8
+
+
+def test_standard_errors_of_large_counts_do_not_drown_in_rounding(frame):
+    rng = np.random.default_rng(3)
+    group = np.repeat(np.arange(GROUPS), ROWS)
+    Y = rng.poisson(np.exp(13.8 + 1.5 * rng.normal(size=(GROUPS, 3))[group])).astype(float)
+    batch = gj.batch("y ~ x + (1 | group)", frame, "poisson", responses=Y)
+
+    def loglik(v, data, model):
+        return gj.marginal_loglik(Params(v[:2], v[2:], v[:0]), data, model)
+
+    with jax.enable_x64(True):
+        for k in range(3):
+            data = frame.assign(y=Y[:, k])
+            model, data, _ = gj.build("y ~ x + (1 | group)", data, "poisson")
+            H = jax.hessian(loglik)(batch.part.x[k], data, model)
+            se = np.sqrt(np.diag(np.linalg.inv(-H)))
+            np.testing.assert_allclose(batch.part.se[k], se, rtol=5e-4)
+
+
+@pytest.mark.parametrize(("family", "seed"), [("gaussian", 4), ("poisson", 5)])
+def test_a_level_that_is_missing_in_a_lane_drops_its_column_there(frame, family, seed):
+    rng = np.random.default_rng(seed)
+    data = frame.assign(f=np.resize(["a", "b", "c"], len(frame)))
+    Y = rng.poisson(np.exp(predictor(frame, 4))).astype(float)
+    Y[data["f"] == "c", 1] = np.nan
+    Y[~frame["group"].isin(["g0", "g1", "g2"]), 2] = np.nan
+    Y[frame["group"] != "g3", 3] = np.nan
+    with pytest.warns(gj.DataWarning, match=r"response 1 .*f\[T.c\]"):
+        batch = gj.batch("y ~ x + f + (1 | group)", data, family, responses=Y)
+    for k in (0, 1, 2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", gj.GlmmjaxWarning)
+            fit = batch[k]
+        params = fit.params.reindex(batch.params.columns)
+        np.testing.assert_allclose(batch.params.iloc[k], params, atol=1e-6)
+        np.testing.assert_allclose(batch.bse.iloc[k], fit.bse.reindex(params.index), rtol=2e-5)
+        np.testing.assert_allclose(batch.varcorr.iloc[k], fit.varcorr["sdcor"], atol=1e-6)
+        assert abs(batch.loglik[k] - fit.loglik) < 1e-7 and abs(batch.aic[k] - fit.aic) < 1e-7
+        assert (batch.verdict[k], batch.nobs[k]) == (fit.diagnostics.verdict, fit.nobs)
+    assert np.isnan(batch.params.loc[1, "f[T.c]"]) and "f[T.c]" in batch.advice[1]
+    assert np.isnan(batch.test("f[T.c]", "lrt")["p_value"][1])
+    assert batch.verdict[3] == "failed" and "group has 1 level (g3)" in batch.advice[3]

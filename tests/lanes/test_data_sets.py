@@ -1,13 +1,15 @@
 """Batches of data sets with designs of their own, against loops of single fits."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import glmmjax as gj
-from glmmjax.design._deal import classes
+from glmmjax.design import make_design
+from glmmjax.design._deal import classes, deal, within
 
 from .conftest import assert_same
 
@@ -62,7 +64,7 @@ def poisson_sets(frames):
     return gj.batch(FORMULA, frames, "poisson")
 
 
-def assert_equal(one, other, lanes=slice(None), tol=1e-9):
+def assert_equal(one, other, lanes: Any = slice(None), tol=1e-9):
     """Two batches have the same numbers (the second's in the order of `lanes`)."""
     np.testing.assert_allclose(one.params, other.params.iloc[lanes], atol=tol)
     np.testing.assert_allclose(one.bse, other.bse.iloc[lanes], rtol=1e-6)
@@ -84,9 +86,10 @@ def test_a_list_a_dict_and_a_column_are_the_same_batch(frames, poisson_sets):
     assert_equal(named, poisson_sets)
     whole = stacked(frames)
     by = gj.batch(FORMULA, whole, "poisson", by="site")
-    assert list(by.names) == list(pd.unique(whole["site"]))
-    assert_equal(by, poisson_sets, [9 - int(name[1]) for name in by.names])
-    name = by.names[3]
+    names = list(by.params.index)
+    assert names == list(dict.fromkeys(whole["site"]))
+    assert_equal(by, poisson_sets, [9 - int(name[1]) for name in names])
+    name = names[3]
     np.testing.assert_allclose(by[name].params, by.params.loc[name], atol=1e-6)
 
 
@@ -103,7 +106,7 @@ def test_padding_is_no_matter(frames, poisson_sets):
     """Beside a much larger data set, in one class with it."""
     large = data_set(np.random.default_rng(2), 40, 30)
     batch = gj.batch(FORMULA, [*frames, large], "poisson")
-    assert len(batch.plan.tasks) == 1
+    assert batch.plan is not None and len(batch.plan.tasks) == 1
     np.testing.assert_allclose(batch.params[:5], poisson_sets.params, atol=1e-9)
     np.testing.assert_allclose(batch.loglik[:5], poisson_sets.loglik, atol=1e-9)
     np.testing.assert_allclose(batch.varcorr[:5], poisson_sets.varcorr, atol=1e-9)
@@ -180,7 +183,7 @@ def test_arrays_beside_a_frame(frames):
     rng = np.random.default_rng(8)
     weights, offset = rng.integers(1, 4, len(whole)).astype(float), rng.normal(size=len(whole)) / 3
     batch = gj.batch(FORMULA, whole, "poisson", by="site", weights=weights, offset=offset)
-    rows = [np.flatnonzero(whole["site"] == name) for name in batch.names]
+    rows = [np.flatnonzero(whole["site"] == name) for name in batch.params.index]
     fits = [
         gj.glmm(FORMULA, whole.iloc[r], "poisson", weights=weights[r], offset=offset[r])
         for r in rows
@@ -276,10 +279,10 @@ def test_one_that_fails_harms_no_other(frames, poisson_sets):
         batch = gj.batch(FORMULA, {k: mixed[k] for k in rng.permutation(list(mixed))}, "poisson")
     fine = [f"s{k}" for k in range(5)]
     np.testing.assert_allclose(batch.params.loc[fine], poisson_sets.params, atol=1e-9)
-    advice = dict(zip(batch.names, batch.advice, strict=True))
+    advice = dict(zip(batch.params.index, batch.advice, strict=True))
     for name, frame in bad.items():
         assert batch.params.loc[name].isna().all()
-        assert batch.verdict[batch.names.index(name)] == "failed"
+        assert batch.verdict[list(batch.params.index).index(name)] == "failed"
         with pytest.raises(gj.DataError) as error:
             gj.glmm(FORMULA, frame, "poisson")
         assert advice[name] == str(error.value)
@@ -336,6 +339,24 @@ def test_a_file_and_its_words(poisson_sets, tmp_path):
     assert back.advice == poisson_sets.advice and "5 data sets" in back.summary()
 
 
+def test_rows_are_dealt_to_units_of_their_data_set(frames):
+    """Each has the shape that it has alone, and its rows in its own units, in their order."""
+    whole = stacked(frames)
+    design = make_design(FORMULA, whole, gj.families.get("poisson", None))
+    code = 9 - whole["site"].str[1:].astype(int).to_numpy()
+    dealt = deal(within(design, code), code)
+    table = dealt.table(np.arange(5), (16, 8, 1)).reshape(5, 16, 8)
+    assert sorted(table[table >= 0]) == list(range(len(whole)))
+    for k, frame in enumerate(frames):
+        sizes = frame["g"].value_counts()
+        assert tuple(dealt.shapes[k]) == (len(sizes), sizes.max(), 1)
+        assert dealt.levels[k, 0] == len(sizes)
+        for unit in table[k]:
+            rows = unit[unit >= 0]
+            assert (code[rows] == k).all() and len(set(whole["g"][rows])) <= 1
+            assert list(rows) == sorted(rows)
+
+
 def test_few_classes_of_shapes():
     rng = np.random.default_rng(14)
     K = 20_000
@@ -376,5 +397,7 @@ def test_frames_that_do_not_go_together_are_named(frames):
     named["b"] = frames[1].assign(x="high")
     with pytest.raises(gj.DataError, match="'x' holds text in data set 'b' and numbers in data"):
         gj.batch(FORMULA, named, "poisson")
+    with pytest.raises(gj.NotSupportedError, match="data sets are fitted by maximum"):
+        gj.batch(FORMULA, frames, "poisson", reml=True)
     with pytest.raises(gj.NotSupportedError, match=r"fit each response with gj\.glmm"):
         gj.batch(FORMULA, frames, "poisson", method="saem")
