@@ -147,7 +147,7 @@ def _check_start(model: Model, start: Any) -> None:
         )
 
 
-def _check_penalty(penalty: Any, start: Params) -> None:
+def _check_penalty(penalty: Any, start: Any) -> None:
     if not callable(penalty):
         raise DataError(f"penalty= of estimate is a function of the parameters, not {penalty!r}")
     found = trace_shape(penalty, "penalty= of estimate", start)
