@@ -182,7 +182,8 @@ def build(
 
     `columns` are the data arguments of `glmm` (weights, offset, trials, missing, ...). Hand them
     to `marginal_loglik(params, data, model)`; in a 32-bit JAX process that raises
-    `PrecisionError` with the line to add.
+    `PrecisionError` with the line to add. Precision weights w of a Gaussian response become an
+    offset of -1/2 log w of its log sd. Raises `NotSupportedError` for those of another family.
     """
     if columns.get("correlation") is not None:
         raise NotSupportedError("correlation= belongs to lmm() and method='pql', not to this core")
@@ -196,8 +197,9 @@ def build(
 def pack_design(design: Design, family: families.AbstractFamily) -> tuple[Model, Data, Params]:
     """Packed without spare units, so that `marginal` has one value for each real unit."""
     from .design._buckets import pack
+    from .design._precision import with_precision
 
-    model, packed, _ = pack(design, family, spare=False)
+    model, packed, _ = pack(with_precision(design, family), family, spare=False)
     with double_precision():
         packed = device_data(packed)
         params = jax.tree.map(jnp.asarray, find_start(model, packed).params)

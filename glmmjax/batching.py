@@ -76,7 +76,8 @@ def batch(
     Each is a model of its own, with its own coefficients, variances, log-likelihood and verdict, as
     `glmm` would fit it. Responses share one design: `responses=`. Data sets have designs of their
     own, of different sizes: `by=`, or a list or dict of frames as `data`. All are fitted side by
-    side.
+    side. Searches start elsewhere than those of `glmm`: where a likelihood has several maxima
+    (dispersion models, small zero-inflated data), either may end at the lower one.
 
     Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
     such as `scale` and `poly` are those of all rows together. The levels of a grouping factor are
@@ -94,8 +95,8 @@ def batch(
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
         as in `glmm`. Methods are "laplace", "agq" and "pql", or `PQL(reml=, scale=)`; Gaussian
         responses with identity link are fitted exactly, from sufficient statistics. PQL has no
-        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale. Data sets are fitted by
-        maximum likelihood, or exactly (Gaussian, REML too).
+        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale. Data sets are not fitted
+        by REML of other families.
     responses : numbers (n, K), a frame or a dict with a column for each response, or an iterator
         of such blocks, for more than memory holds. A missing value (NaN, null, or under a mask of
         NumPy's) masks that row in that response alone, or is an error with `missing="raise"`. A

@@ -12,6 +12,7 @@ from .estimators import LinearMixed, MaximumLikelihood
 from .infer._fit import Settings
 from .infer._methods import estimator_for, resolve_method
 from .infer._stated import Study, state
+from .lanes._reader import read_left
 
 
 def study(
@@ -64,7 +65,7 @@ def study(
     """
     how = resolve_method(method, nodes, reml)
     found = _family(family, link, ziformula)
-    frame, _ = _with_placeholder(formula, data, found)
+    frame, _ = _with_placeholder(read_left(formula), data, found)
     design = make_design(
         formula, frame, found, ziformula=ziformula, dispformula=dispformula, weights=weights,
         offset=offset, trials=trials, weights_kind=weights_kind, missing=missing,

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core
 from jax.sharding import Mesh
 
 from ._errors import DataError, NotSupportedError
@@ -94,10 +95,15 @@ def distribute(data: Data, devices: Any = None) -> Data:
 
     Raises
     ------
-    DataError : for more devices than there are.
+    DataError : for more devices than there are, and for data that are being traced.
     NotSupportedError : where all rows are one unit (crossed factors), which cannot be divided.
     PrecisionError : for float64 data in a 32-bit process, as `marginal_loglik`.
     """
+    if any(isinstance(v, core.Tracer) for v in jax.tree.leaves(data)):
+        raise DataError(
+            "distribute places arrays on devices, and these are being traced by jit, vmap or grad: "
+            "call it before, and hand its data to the function that is traced"
+        )
     require_precision(data)
     mesh = units_mesh(devices)
     units = sum(int((host(b.weight) > 0).any(1).sum()) for b in data.buckets)

@@ -47,6 +47,17 @@ def test_minibatches_are_unbiased_and_share_a_program(rng):
     np.testing.assert_allclose(one, marginal(params, data, model)[3:4], rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("index", "text"),
+    [([0, 40], r"index\[1\] is 40, but the 40 units"), ([-1], "is -1"), ([], "one or more"),
+     (3, "vector"), ([0.0], "whole numbers"), (np.arange(40) < 3, "flatnonzero")],
+)  # fmt: skip
+def test_numbers_that_are_no_units_are_refused(rng, index, text):
+    _, data, _ = gj.build("y ~ x + (1 | g)", data_of(rng), "poisson")
+    with pytest.raises(gj.DataError, match=text):
+        gj.take_units(data, index)
+
+
 @pytest.mark.slow
 def test_units_of_several_buckets_are_padded_to_one_shape(rng):
     """Nested factors in units of very different sizes, in the order of gj.marginal."""

@@ -225,3 +225,20 @@ def test_quadrature_refuses_what_it_cannot_do_and_says_what_can():
     model, data, params = gj.build(formula, gj.datasets.load("VerbAgg"), "binomial")
     with pytest.raises(gj.NotSupportedError, match=r"(?s)crossed.*laplace"):
         gj.marginal_loglik(params, data, model, gj.AGQ(5))
+
+
+def test_precision_weights_are_those_of_the_fit():
+    data = gj.datasets.load("sleepstudy")
+    data = data.assign(w=1.0 + np.arange(len(data)) % 3)
+    formula, how = "Reaction ~ Days + (1 | Subject)", {"weights": "w", "weights_kind": "precision"}
+    fit = gj.lmm(formula, data, reml=False, **how)
+    model, arrays, start = gj.build(formula, data, **how)
+    value = gj.marginal_loglik(fit.estimate.params, arrays, model)
+    assert float(value) == pytest.approx(fit.loglik, abs=1e-8)
+    found = gj.estimate(model, arrays, start=start)
+    np.testing.assert_allclose(found.beta[:2], fit.params, rtol=1e-6)
+    assert float(jnp.exp(found.beta[2])) == pytest.approx(fit.dispersion, rel=1e-6)
+    np.testing.assert_allclose(abs(found.theta), fit.varcorr["sdcor"][:1], rtol=1e-6)
+    with pytest.raises(gj.NotSupportedError, match="precision"):
+        gj.build("y ~ 1 + (1 | g)", {"y": [1.0, 2.0] * 3, "g": list("aabbcc")}, "gamma",
+                 weights=np.ones(6), weights_kind="precision")  # fmt: skip

@@ -56,13 +56,17 @@ class Deal:
 
 
 def take_rows(design: Design, rows: Int[np.ndarray, "m"]) -> Design:
-    """These rows of a design, in this order."""
+    """These rows of a design, in this order.
+
+    Series in time are not taken: which row follows which depends on what the caller means by a row
+    that comes twice.
+    """
     predictors = (replace(p, X=p.X[rows], offset=p.offset[rows]) for p in design.predictors)
     terms = (replace(t, codes=t.codes[rows], Z=t.Z[rows]) for t in design.terms)
     return replace(
         design, y=design.y[rows], predictors=tuple(predictors), terms=tuple(terms),
         weight=design.weight[rows], rows=design.rows[rows],
-        covariates=tuple(c[rows] for c in design.covariates),
+        covariates=tuple(c[rows] for c in design.covariates), series=None,
     )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ from ..integrate import (
     require_precision,
 )
 from ..model import Data, Model, Params
-from ..numeric import fast_jit
+from ..numeric import fast_jit, trace_shape
 from ._coordinates import find_start, unstack
 from ._score import value_and_grad
 from ._traced import away_from_zero, scales, search
@@ -73,7 +73,9 @@ def estimate(
     method : an integrator: `Laplace()`, `Laplace(reml=True)`, `AGQ(nodes)`, `Importance(draws)`
         with `key`.
     penalty : subtracted from the log-likelihood, e.g. ``lambda p: strength * (p.beta**2).sum()``.
-        It must be even in theta, whose signs mean nothing.
+        It must be even in theta, whose signs mean nothing. A function is compiled once: define it
+        before a loop, since a lambda written in the loop is another function each time, and the
+        cache of compiled programs holds on to all of them. Arrays that it closes over may change.
     order : how often the result can be differentiated, 1 or 2. Beyond that derivatives are wrong.
     max_evaluations : of the log-likelihood in each of the few rounds of the search.
 
@@ -85,7 +87,8 @@ def estimate(
     Raises
     ------
     PrecisionError : data that are not float64, or a process without `jax_enable_x64`.
-    DataError, NotSupportedError : arguments that do not apply to the model.
+    DataError, NotSupportedError : arguments that do not apply to the model; a `start` of another
+        model; a penalty that is not one real number, or that JAX cannot trace.
     """
     _check(model, data, method, penalty, order, key)
     traced = any(isinstance(v, core.Tracer) for v in jax.tree.leaves((data, start, key)))
@@ -96,9 +99,11 @@ def estimate(
                 "vmap or grad: pass start=, the third thing that gj.build returns"
             )
         start = find_start(model, data).params
+    _check_start(model, start)
     start, data = jax.tree.map(jnp.asarray, (start, data))
     law, held = None, ()
     if penalty is not None:  # what it closes over becomes an argument, to be differentiated
+        _check_penalty(penalty, start)
         closed = jax.make_jaxpr(penalty)(start)
         law, held = closed.jaxpr, tuple(closed.consts)
         traced |= any(isinstance(v, core.Tracer) for v in held)
@@ -130,6 +135,26 @@ def _check(model: Model, data: Data, method: Any, penalty: Any, order: Any, key:
             "gives them"
         )
     method.check(model, data)
+
+
+def _check_start(model: Model, start: Any) -> None:
+    given = [np.shape(getattr(start, name, None)) for name in ("beta", "theta")]
+    if given != [(model.num_beta,), (model.num_theta,)]:
+        raise DataError(
+            f"start= of estimate is Params of {model.num_beta} beta and {model.num_theta} theta, "
+            f"as gj.build gives them for this model, not of shapes {given[0]} and {given[1]}"
+        )
+
+
+def _check_penalty(penalty: Any, start: Params) -> None:
+    if not callable(penalty):
+        raise DataError(f"penalty= of estimate is a function of the parameters, not {penalty!r}")
+    found = trace_shape(penalty, "penalty= of estimate", start)
+    if getattr(found, "shape", None) != () or not jnp.issubdtype(found.dtype, jnp.floating):
+        raise DataError(
+            "penalty= of estimate returns one real number, such as strength * (p.beta**2).sum(), "
+            f"not {found!r}"
+        )
 
 
 @lru_cache(maxsize=2)

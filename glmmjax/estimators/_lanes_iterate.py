@@ -73,7 +73,11 @@ def _moments(model: Model, b: Bucket, z: Rows, w: Rows, T: Array, b0: Array) -> 
     return ZZ, ZX, _sum("unq*,unl->uql", Z, wr), XX, Xy, (r * wr).sum((0, 1))
 
 
-def _sum(axes: str, first: Array, *others: Array) -> Array:
-    """`einsum`; * is the axis of lanes where they own `first`, and none where they share it."""
-    own = first.ndim > len(axes.split("*")[0])
-    return jnp.einsum(axes.replace("*", "l" if own else ""), first, *others)
+def _sum(axes: str, *arrays: Array) -> Array:
+    """`einsum`; * is the axis of lanes of an array that has it, and none where lanes share it."""
+    before, after = axes.split("->")
+    parts = before.split(",")
+    own = [a.ndim == len(p) for p, a in zip(parts, arrays, strict=True) if "*" in p]
+    kept = iter(own)
+    parts = [p.replace("*", "l" if next(kept) else "") if "*" in p else p for p in parts]
+    return jnp.einsum(",".join(parts) + "->" + after.replace("*", "l" if any(own) else ""), *arrays)

@@ -15,6 +15,7 @@ import numpy as np
 from .._errors import DataError, NotSupportedError
 from ..design import Design
 from ..design._buckets import Slots, pack
+from ..design._precision import with_precision
 from ..estimators import (
     AbstractExplorer,
     Explored,
@@ -80,23 +81,6 @@ def resolve_marginal(marginal: Any) -> AbstractIntegrator | None:
             f"not {marginal!r}"
         )
     return marginal
-
-
-def with_precision(design: Design, family: AbstractFamily) -> Design:
-    """Precision weights, which divide the variance, as an offset of the log dispersion."""
-    if design.weights_kind != "precision":
-        return design
-    at = [p.name for p in design.predictors].index("disp") if family.name == "gaussian" else None
-    if at is None or (design.weight <= 0).any():
-        raise NotSupportedError(
-            "weights_kind='precision' in bayes() is for a Gaussian response and positive weights; "
-            "use frequency weights or dispformula="
-        )
-    disp = design.predictors[at]
-    moved = dataclasses.replace(disp, offset=disp.offset - 0.5 * np.log(design.weight))
-    predictors = (*design.predictors[:at], moved, *design.predictors[at + 1 :])
-    ones = np.ones_like(design.weight)
-    return dataclasses.replace(design, predictors=predictors, weight=ones, weights_kind="frequency")
 
 
 def pack_for_sampling(design: Design, family: AbstractFamily) -> tuple[Model, Data, Slots]:

@@ -72,7 +72,9 @@ class Bootstrap:
 
     @cached_property
     def varcorr(self) -> "pd.DataFrame":
-        """`sd:<group>:<effect>`, `cor:<group>:<effect>:<effect>`, `sd:Residual` or `dispersion`."""
+        """`sd:<group>:<effect>`, `cor:<group>:<effect>:<effect>`, `sd:Residual` or `dispersion`;
+        `rho` of residuals that correlate in time.
+        """
         return self.replicates.varcorr()
 
     @property
@@ -99,11 +101,12 @@ class Bootstrap:
         """The estimates drawn from: coefficients, then variance components."""
         import pandas as pd
 
-        found, layout = self.fit.estimate.params, self.replicates.layout
-        x = np.concatenate([found.beta, found.theta])[None]
+        params, layout = self.fit.estimate.params, self.replicates.layout
+        x = np.concatenate([params.beta, params.theta])[None]
         parts = params_of(layout, x), variances_of(self.fit, layout, x)
         names = [name for own, _ in parts for name in own]
-        return pd.Series(np.concatenate([v[0] for _, v in parts]), names, name="estimate")
+        found = pd.Series(np.concatenate([v[0] for _, v in parts]), names, name="estimate")
+        return pd.concat([found, self.fit.corr_params]).rename("estimate")
 
     @property
     def se(self) -> "pd.Series":

@@ -98,10 +98,11 @@ def clusters(fit: "Fit", cluster: Any) -> list[np.ndarray]:
     codes, labels = row_groups(fit, cluster, "cluster")
     found = unit_codes(fit, codes)
     if found is None:
-        a, b = _split(fit, codes)
+        met = (labels[k] for k in _split(fit, codes))
+        a, b = (v.item() if isinstance(v, np.generic) else v for v in met)
         raise DataError(
             f"cluster= parts rows that the model's random effects tie together: one unit has rows "
-            f"in {labels[a]!r} and in {labels[b]!r}. Clusters must be independent, so each holds "
+            f"in {a!r} and in {b!r}. Clusters must be independent, so each holds "
             "whole units; leave cluster= out for the units themselves"
         )
     return found

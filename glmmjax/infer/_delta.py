@@ -13,6 +13,7 @@ import numpy as np
 
 from .._errors import DataError
 from ..estimators import stack
+from ..numeric import trace_shape
 from . import _cluster
 from ._fit import double_precision
 from ._named import named_parameters
@@ -48,7 +49,8 @@ def delta(
 ) -> "pd.DataFrame":
     """Estimate, standard error and interval of a function of the parameters.
 
-    It gives a number, an array, or a dict of numbers, whose names are the rows of the table.
+    It gives a number, an array, or a dict of numbers, whose names are the rows of the table. Raises
+    `DataError` for anything else, and where JAX cannot trace it.
     """
     import pandas as pd
 
@@ -58,15 +60,22 @@ def delta(
 
     def g(x: Any) -> Any:
         found = function(Parameters(names, values(x)))
-        labels[:] = list(found) if isinstance(found, Mapping) else []
-        parts = list(found.values()) if isinstance(found, Mapping) else [found]
+        named = isinstance(found, Mapping)
+        labels[:] = list(found) if named else []
+        parts = list(found.values()) if named else [found]
+        if not parts or found is None or (named and any(jnp.ndim(v) for v in parts)):
+            raise DataError(
+                "the function of delta returns a number, an array, or a dict of numbers such as "
+                f"{{'ratio': p['a'] / p['b']}}, not {found!r}"
+            )
         return jnp.concatenate([jnp.ravel(jnp.asarray(v, x.dtype)) for v in parts])
 
     with double_precision():
         x = jnp.asarray(stack(fit.estimate.params))
+        trace_shape(g, "the argument of delta", x)
         value, J = np.asarray(g(x)), np.asarray(jax.jacfwd(g)(x))
     se = np.sqrt([_variance(row, covariance(fit, cov, cluster)) for row in J])
-    index = labels if len(labels) == len(value) else list(range(len(value)))
+    index = labels or list(range(len(value)))
     columns = {
         "estimate": value, "std_error": se, "lower": value - z * se, "upper": value + z * se
     }  # fmt: skip

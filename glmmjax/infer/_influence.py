@@ -1,17 +1,26 @@
-"""Infinitesimal jackknife: what the estimates would be without a row, or without a group of rows.
+"""What the estimates would be without a row or a group of rows: a Newton step, no refits.
 
-If the log-likelihood is a sum of terms with weights v, then to first order in them, without term c,
+With l' the score and H = -l''(theta^) of all data, leaving the rows of c out moves the estimate by
 
-    theta(v - e_c) - theta ~ -dtheta/dv_c = -H^-1 d l'/dv_c
+    theta_(c) - theta^ ~ H^-1 l'(theta^; without c) = -H^-1 s_c,    s_c = l' - l'(.; without c),
 
-(Giordano et al. 2019, AISTATS, "A Swiss army infinitesimal jackknife"): one Hessian for all instead
-of a fit for each. The error is of second order in the share of information that c holds.
+where l'(theta^) = 0, or under priors what balances their slope. The random effects are integrated
+out anew without c, so that those of a level leave together with its rows. The error is of second
+order in the share of information that c holds. (Pregibon 1981, Ann. Stat. 9, for a glm.)
 
-* Groups that hold whole units, as the levels of an outermost factor do, leave together with their
-  random effects: the terms are the units' own log-likelihoods, and d l'/dv_c their score. REML's
-  log-likelihood has one more term that all units share; its score, which balances the sum of
-  theirs, is shared equally (an error of order 1/units in variances).
-* Rows, and groups that share random effects with rows that stay: v is the weight of rows.
+Only units with rows of c change, so s_c is a sum over these. Where c holds whole units, it is their
+own score. REML's log-likelihood has one more term that all units share. Its score, which balances
+the sum of theirs, is there shared equally (an error of order 1/units in variances); it is taken not
+to change where c holds parts of units only.
+
+*Derivatives in weights.* -dtheta/dw_i, the infinitesimal jackknife (Giordano et al. 2019, AISTATS),
+costs one pass for all rows. But the score is not linear in w: an effect that the row shares with
+few others gives way. With w = 1 of m rows of a level, the derivative falls short by the row's
+leverage, tau^2 / (sigma^2 + m tau^2) <= 1/m for an intercept, and almost wholly for a row with a
+level of its own; summed over a level it is the share
+1/(1 + m tau^2/sigma^2) of what the deletion gives. So it stands in for the
+deletions of single rows alone, in large units, where these would take more than `WORK` evaluations
+of rows, and if no row has a level of its own.
 
 Cook's distance is the change delta of the p coefficients in units of their covariance,
 delta' Cov^-1 delta / p.
@@ -28,12 +37,15 @@ from ..estimators._scores import response_to_weights
 from . import _numbers
 from ._fit import double_precision
 from ._named import jacobian, named_parameters
-from ._sensitivity import cluster_scores, equations, row_groups, unit_codes
+from ._sensitivity import deletion_scores, equations, information, row_groups, unit_codes
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ._fit import Fit
+
+
+WORK = 100_000_000  # evaluations of rows; a million take about a second on one core
 
 
 def influence(fit: "Fit", by: Any = None) -> "pd.DataFrame":
@@ -42,12 +54,12 @@ def influence(fit: "Fit", by: Any = None) -> "pd.DataFrame":
 
     names, _ = named_parameters(fit)
     if by is None:
-        change = _without_rows(fit)
-        index = pd.Index(np.asarray(fit.design.rows), name="row")
+        codes, labels = np.arange(fit.nobs), np.asarray(fit.design.rows)
+        index = pd.Index(labels, name="row")
     else:
         codes, labels = row_groups(fit, by, "by")
-        change = _without_groups(fit, codes, len(labels))
         index = pd.Index(labels, name=by if isinstance(by, str) else getattr(by, "name", None))
+    change = _change(fit, codes, len(labels))
     with double_precision():
         _, J = jacobian(fit, stack(fit.estimate.params))
     change = change @ J.T
@@ -60,30 +72,47 @@ def influence(fit: "Fit", by: Any = None) -> "pd.DataFrame":
     return out
 
 
-def _without_rows(fit: "Fit") -> Float[np.ndarray, "n d"]:
+def _change(fit: "Fit", codes: np.ndarray, groups: int) -> Float[np.ndarray, "groups d"]:
+    """Of the stacked parameters; 0 where pinned."""
+    of_unit = unit_codes(fit, codes)
+    if of_unit is None and groups == fit.nobs and _too_many(fit):
+        out = np.empty((groups, fit.estimate.cov.shape[0]))
+        out[codes] = _by_weight(fit)
+        return out
+    s = deletion_scores(fit, codes, groups, "influence")
+    if fit.reml and of_unit is not None:
+        units = np.bincount(np.concatenate([c[c >= 0] for c in of_unit]), minlength=groups)
+        s = s - units[:, None] / units.sum() * s.sum(0)
+    live = ~np.asarray(fit.estimate.pinned)
+    out = np.zeros_like(s)
+    out[:, live] = -np.linalg.solve(_information(fit, live), s[:, live].T).T
+    return out
+
+
+def _information(fit: "Fit", live: np.ndarray) -> Float[np.ndarray, "l l"]:
+    """H of the parameters that are not pinned.
+
+    A fit's covariance is its inverse, except where that of the coefficients holds the variances.
+    """
+    if fit.settings.exact or fit.reml:
+        return information(fit, "influence")[np.ix_(live, live)]
+    return np.linalg.inv(fit.estimate.cov[np.ix_(live, live)])
+
+
+def _too_many(fit: "Fit") -> bool:
+    """Would single rows take too long, and does none have a level of its own?"""
+    alone = any((np.bincount(t.codes) == 1).any() for t in fit.design.terms)
+    method, data = equations(fit, "influence")
+    cost = method.cost(fit.model, data)
+    work = sum(int((r >= 0).sum()) * r.shape[1] for r in fit.slots.rows) * cost
+    return work > WORK and not alone
+
+
+def _by_weight(fit: "Fit") -> Float[np.ndarray, "n d"]:
     weight = np.asarray(fit.design.weight, float)
     if fit.settings.weights_kind == "precision":
         weight = np.ones_like(weight)
     return -weight[:, None] * weight_derivatives(fit)
-
-
-def _without_groups(fit: "Fit", codes: np.ndarray, groups: int) -> Float[np.ndarray, "groups d"]:
-    of_unit = unit_codes(fit, codes)
-    if of_unit is None:
-        total = np.zeros((groups, fit.estimate.cov.shape[0]))
-        np.add.at(total, codes, _without_rows(fit))
-        return total
-    s, H = cluster_scores(fit, of_unit, "influence")
-    live = ~np.asarray(fit.estimate.pinned)
-    if fit.reml:
-        units = np.bincount(np.concatenate([c[c >= 0] for c in of_unit]), minlength=groups)
-        s = s - units[:, None] / units.sum() * s.sum(0)
-    out = np.zeros_like(s)
-    total = H.sum(0)[np.ix_(live, live)]
-    if isinstance(fit.settings.estimator, PenalisedLikelihood):  # the prior curves too
-        total = np.linalg.inv(fit.estimate.cov[np.ix_(live, live)])
-    out[:, live] = -np.linalg.solve(total, s[:, live].T).T
-    return out
 
 
 def weight_derivatives(fit: "Fit") -> Float[np.ndarray, "n d"]:

@@ -29,10 +29,11 @@ from .._errors import DataError, NotSupportedError
 from .._progress import Progress, teller
 from ..lanes import Problem
 from ..lanes._chunk import Part, fit_chunk, join
+from ..lanes._problem import without
 from ..lanes._responses import Block, Read
 from ..lanes._run import Job, cores, fit_job, jobs, run
 from ..lanes._start import Covariates, Lanes
-from ..lanes._tests import scores, without
+from ..lanes._tests import scores
 from ._anova_bootstrap import CLOSE, ratios
 from ._bootstrap import whole_number
 from ._fit import double_precision, whole_seed
@@ -150,12 +151,12 @@ def _null(
 ) -> Part:
     """Fits without the column: of every order if random slopes move with it, else one."""
     if orders.shuffle.slopes:
-        work = partial(fit_job, without(own, at), _Orders(fit, orders.shuffle, at))
+        work = partial(fit_job, without(own, [at]), _Orders(fit, orders.shuffle, at))
         return join(_run(fit, work, count, tell))
     y = fit.design.y[None]
     with double_precision():
         read = Read(y, np.ones((1, fit.nobs), bool), ("",))
-        return fit_chunk(without(problem, at), read, *_fixed(fit))
+        return fit_chunk(without(problem, [at]), read, *_fixed(fit))
 
 
 def _score(own: Problem, orders: _Orders, null: Part, at: int, job: Job) -> np.ndarray:

@@ -37,7 +37,8 @@ BLOCK = 256  # replicates that are drawn at a time
 class Replicates:
     """Fits of n responses: stacked parameters [beta, theta], NaN in the rows of those that failed.
 
-    verdict: codes of `VERDICTS`; notes: why a response could not be fitted, by its number.
+    verdict: codes of `VERDICTS`; notes: why a response could not be fitted, by its number; rho: of
+    residuals that correlate in time.
     """
 
     fit: "Fit"
@@ -49,6 +50,7 @@ class Replicates:
     singular: Bool[np.ndarray, "n"]
     notes: dict[int, str]
     seconds: float = field(default=0.0, compare=False)
+    rho: Float[np.ndarray, "n"] | None = None
 
     def __len__(self) -> int:
         return len(self.loglik)
@@ -71,8 +73,11 @@ class Replicates:
         return self._frame(*params_of(self.layout, self.se))
 
     def varcorr(self) -> "pd.DataFrame":
-        """Sds and correlations of the random effects, and the dispersion if there is one number."""
-        return self._frame(*variances_of(self.fit, self.layout, self.x))
+        """Sds and correlations of the random effects; the dispersion if there is one number; `rho`
+        of residuals that correlate in time.
+        """
+        found = self._frame(*variances_of(self.fit, self.layout, self.x))
+        return found if self.rho is None else found.assign(rho=self.rho)
 
     def _frame(self, names: list[str], values: np.ndarray) -> "pd.DataFrame":
         import pandas as pd
@@ -131,14 +136,14 @@ def refit_all(
     )
     layout = layout_of(problem_of(fit), fit.settings.formula)
     each = _lanes if side_by_side(fit) else _one_by_one
-    found = each(fit, layout, blocks, tell)
+    found, rho = each(fit, layout, blocks, tell)
     return Replicates(
         fit, layout, found.x, found.se, found.loglik, found.verdict, np.any(found.pinned, axis=1),
-        found.notes, time.perf_counter() - began,
+        found.notes, time.perf_counter() - began, rho,
     )  # fmt: skip
 
 
-def _lanes(fit: "Fit", layout: Layout, blocks: Iterator[Block], tell: Any) -> Part:
+def _lanes(fit: "Fit", layout: Layout, blocks: Iterator[Block], tell: Any) -> tuple[Part, None]:
     problem, reader, threads = problem_of(fit), _Draws(fit), cores()
     weight = fit.design.weight[None]
     offset = np.stack([p.offset for p in fit.design.predictors], 1)[None]
@@ -150,7 +155,7 @@ def _lanes(fit: "Fit", layout: Layout, blocks: Iterator[Block], tell: Any) -> Pa
     def done(_: Job, part: Part) -> None:
         tell(part.size, int((part.verdict == FAILED).sum()))
 
-    return join([part for _, part in run(work, cut, threads, done)])
+    return join([part for _, part in run(work, cut, threads, done)]), None
 
 
 class _Draws:
@@ -179,18 +184,23 @@ class _Draws:
         return ""
 
 
-def _one_by_one(fit: "Fit", layout: Layout, blocks: Iterator[Block], tell: Any) -> Part:
-    parts, draws = [], _Draws(fit)
+def _one_by_one(
+    fit: "Fit", layout: Layout, blocks: Iterator[Block], tell: Any
+) -> tuple[Part, Float[np.ndarray, "n"] | None]:
+    """(fits, rho of each where residuals correlate in time)."""
+    parts, rho, draws = [], [], _Draws(fit)
     for block in blocks:
         read = draws.read(block.values)
         for y, wrong in zip(read.y, read.wrong, strict=True):
-            parts.append(_single(fit, layout, y, wrong))
-            tell(1, int(parts[-1].verdict[0] == FAILED))
-    return join(parts)
+            part, own = _single(fit, layout, y, wrong)
+            parts.append(part)
+            rho.append(own)
+            tell(1, int(part.verdict[0] == FAILED))
+    return join(parts), None if fit.design.series is None else np.array(rho)
 
 
-def _single(fit: "Fit", layout: Layout, y: np.ndarray, wrong: str) -> Part:
-    """The refit of one response as a part of one lane."""
+def _single(fit: "Fit", layout: Layout, y: np.ndarray, wrong: str) -> tuple[Part, float]:
+    """The refit of one response as a part of one lane, and its rho."""
     new = None
     try:
         new = None if wrong else fit.refit(y)
@@ -202,13 +212,15 @@ def _single(fit: "Fit", layout: Layout, y: np.ndarray, wrong: str) -> Part:
     verdict = "failed" if new is None else new.diagnostics.verdict
     if new is not None and verdict == "failed":
         wrong = new.diagnostics.advice
-    x, se, loglik = np.full(d, np.nan), np.full(d, np.nan), np.nan
+    x, se, loglik, rho = np.full(d, np.nan), np.full(d, np.nan), np.nan, np.nan
     if new is not None and verdict != "failed":
         x, se, loglik = stack(new.estimate.params)[:d], _numbers.se(new)[:d], new.loglik
+        rho = new.estimate.details.get("rho", np.nan)
     pinned = np.zeros(d, bool) if new is None else new.estimate.pinned[:d]
     zero = np.zeros(1, int)
-    return Part(
+    part = Part(
         x[None], se[None], np.array([loglik]), np.zeros(1), pinned[None],
         np.array([VERDICTS.index(verdict)]), zero, np.zeros((1, P), bool), zero, zero,
         {0: wrong} if wrong else {},
     )  # fmt: skip
+    return part, float(rho)

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from .._errors import DataError, NotSupportedError
 from ..design import Design
 from ..design._buckets import Slots
+from ..design._precision import with_precision
 from ..estimators import NUTS, Inputs, Space, Target, find_start, first_coordinates, restrict
 from ..estimators._calibrate import (
     sample_lanes,
@@ -27,7 +28,7 @@ from ..estimators._calibrate import (
     true_predictors,
     whiten_lanes,
 )
-from ._bayes import BayesSettings, pack_for_sampling, with_precision
+from ._bayes import BayesSettings, pack_for_sampling
 from ._curve_start import check_curve, named_rows
 from ._draws import draw
 from ._engine import device_data

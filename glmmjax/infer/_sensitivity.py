@@ -1,6 +1,5 @@
 """What questions about weights and clusters need of a fit: its equations, and rows by cluster."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -8,8 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError, NotSupportedError
+from ..design._buckets import pack
+from ..design._precision import with_precision
 from ..estimators import MaximumLikelihood, stack
-from ..estimators._scores import unit_scores
+from ..estimators._scores import scores_without, unit_scores
 from ..integrate import AbstractIntegrator, Laplace
 from ..model import Data
 from ._fit import double_precision
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
     from ._fit import Fit
 
 
+NONE, ALL = -1, -2  # codes of padding rows, and of no row: nothing is left out
+
+
 def equations(fit: "Fit", what: str) -> tuple[AbstractIntegrator, Data]:
     """The integrator whose likelihood was maximised, and the data with frequency weights.
 
     A Gaussian likelihood in closed form is Laplace's. Precision weights w are an offset of
     -1/2 log w of the log residual sd. Raises `NotSupportedError` for other estimators.
     """
+    from ._engine import device_data
+
     how = fit.settings.how
     exact = fit.settings.exact and fit.design.series is None
     likelihood = exact or isinstance(fit.settings.estimator, MaximumLikelihood)
@@ -34,18 +40,11 @@ def equations(fit: "Fit", what: str) -> tuple[AbstractIntegrator, Data]:
         )
     if exact:
         how = Laplace(reml=fit.reml)
-    data = fit.data
-    if fit.settings.weights_kind == "precision":
-        data = Data(tuple(map(_as_offset, data.buckets)))
-    return how, data
-
-
-def _as_offset(bucket: Any) -> Any:
-    real = bucket.weight > 0
-    shift = -0.5 * jnp.log(jnp.where(real, bucket.weight, 1.0))
-    return replace(
-        bucket, offset=bucket.offset.at[..., 1].add(shift), weight=real.astype(bucket.weight.dtype)
-    )
+    if fit.design.weights_kind != "precision":
+        return how, fit.data
+    _, packed, _ = pack(with_precision(fit.design, fit.family), fit.family)
+    with double_precision():
+        return how, device_data(packed)
 
 
 def row_groups(fit: "Fit", by: Any, argument: str) -> tuple[np.ndarray, list[Any]]:
@@ -105,3 +104,49 @@ def cluster_scores(
         np.add.at(s, code[real], np.asarray(score)[real])
         np.add.at(H, code[real], np.asarray(information)[real])
     return s, H
+
+
+def deletion_scores(
+    fit: "Fit", codes: np.ndarray, groups: int, what: str
+) -> Float[np.ndarray, "groups d"]:
+    """l'(x) - l'(x; without group c) of every group of rows, under maximum likelihood."""
+    method, data = equations(fit, what)
+    method = Laplace() if fit.reml else method
+    with double_precision():
+        x = jnp.asarray(stack(fit.estimate.params))
+        out = np.zeros((groups, x.size))
+        for bucket, index in zip(data.buckets, fit.slots.rows, strict=True):
+            own = np.where(index >= 0, codes[index], NONE)
+            at = np.nonzero(index >= 0)
+            pairs, count = np.unique(np.stack([at[0], own[at]], 1), axis=0, return_counts=True)
+            whole = np.stack([np.arange(len(index)), np.full(len(index), ALL)], 1)
+            parted = count < (index >= 0).sum(1)[pairs[:, 0]]
+            asked = np.concatenate([whole, pairs[parted]])
+            found = scores_without(fit.model, bucket, method, x, own, asked)
+            left = np.zeros((len(pairs), x.size))  # a unit without rows has score 0
+            left[parted] = found[len(whole) :]
+            np.add.at(out, pairs[:, 1], found[pairs[:, 0]] - left)
+    return out
+
+
+def information(fit: "Fit", what: str) -> Float[np.ndarray, "d d"]:
+    """-l''(x) under maximum likelihood, by central differences of the exact score."""
+    method, data = equations(fit, what)
+    method = Laplace() if fit.reml else method
+    x = stack(fit.estimate.params)
+    variance = np.diag(fit.estimate.cov)
+    step = 1e-4 * np.sqrt(np.where(variance > 0, variance, 1.0))
+
+    def score(x: np.ndarray) -> np.ndarray:
+        total = np.zeros_like(x)
+        for bucket in data.buckets:
+            u, n = bucket.weight.shape
+            codes, which = np.full((u, n), NONE), np.stack([np.arange(u), np.full(u, ALL)], 1)
+            at = jnp.asarray(x)
+            total += scores_without(fit.model, bucket, method, at, codes, which).sum(0)
+        return total
+
+    with double_precision():
+        ends = [(score(x + e), score(x - e)) for e in np.diag(step)]
+    H = np.stack([(low - high) / (2 * h) for (high, low), h in zip(ends, step, strict=True)])
+    return 0.5 * (H + H.T)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import NotSupportedError
-from ..design import Design
+from ..design import Design, make_series
 from ..design._buckets import pack
 from ..design._deal import take_rows
 from ..design._make import drop_column
@@ -46,7 +46,7 @@ def drawable(fit: "Fit") -> "Fit":
 
 
 def repeated(fit: "Fit", times: int) -> "Fit":
-    """The fit with its study `times` over: every copy has levels of its own in every factor."""
+    """The fit with its study `times` over: every copy has levels and series of its own."""
     if times == 1:
         return fit
     n, copy = fit.nobs, np.repeat(np.arange(times), fit.nobs)
@@ -59,7 +59,11 @@ def repeated(fit: "Fit", times: int) -> "Fit":
         )
         for t in design.terms
     )
-    return _again(fit, replace(design, terms=terms))
+    series = fit.design.series
+    if series is not None:
+        codes = np.tile(series.codes, times) + copy * (series.codes.max() + 1)
+        series = make_series(series.text, codes, np.tile(series.time, times))
+    return _again(fit, replace(design, terms=terms, series=series))
 
 
 def without(fit: "Fit", at: int) -> "Fit":

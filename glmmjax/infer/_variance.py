@@ -41,8 +41,10 @@ def check_means(design: Design, model: Model, at: Params) -> None:
 
 
 def variance_note(fit: "Fit") -> str:
-    """What to do where const or the power is the whole of a "const_power"; else ""."""
+    """What to do where the residual sd passes through 0, or has a part that is nothing; else ""."""
     g = getattr(fit.family, "variance_function", None)
+    if g is not None and g.pole:
+        return _crossing(fit)
     if not isinstance(g, ConstPower):
         return ""
     at = 1 + [p.name for p in fit.design.predictors].index("disp")
@@ -66,3 +68,16 @@ def variance_note(fit: "Fit") -> str:
             "leave variance= out"
         )
     return ""
+
+
+def _crossing(fit: "Fit") -> str:
+    """Means on both sides of 0: a row's density has a pole in between, where its sd is 0."""
+    mean = fit.fitted[fit.design.weight > 0]
+    below = int((mean < 0).sum())
+    if not below or not (mean > 0).any():
+        return ""
+    return (
+        f"The means of {min(below, len(mean) - below)} row(s) and of the rest lie on both sides of 0, "
+        "where a power of the mean leaves no variance: the likelihood has poles, and maxima beside "
+        "them. Use variance='const_power', or link='log' for positive means"
+    )

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int
 
 from ._gaussian import fit_linear
 from ._objective import LaneData, LikelihoodLanes
-from ._problem import Problem, lane_data
+from ._observed import determined
+from ._problem import Problem, lane_data, without
 from ._quasi import fit_quasi
 from ._responses import Read
 from ._restricted import fit_restricted
@@ -74,13 +75,34 @@ def fit_chunk(
     if not on.all():
         weight = weight * on
     usable = np.array([not w for w in read.wrong]) & (weight > 0).any(1)
-    lanes = Lanes(read.y, weight, offset, read.design or problem.covariates)
-    good = np.flatnonzero(usable)
     wrong = {int(k): read.wrong[k] or "all weights are zero" for k in np.flatnonzero(~usable)}
-    out = _blank(len(read.y), problem.size, problem.model.num_beta, read.notes | wrong)
-    if good.size:
-        _fill(out, good, fit_lanes(problem, lanes.take(good)))
+    absent, notes = np.zeros((len(on), problem.model.num_beta), bool), read.notes
+    if read.design is None and not on.all():
+        absent, more, said = determined(problem, on, np.flatnonzero(usable))
+        usable[list(more)] = False
+        wrong, notes = wrong | more, _both(notes, said)
+    lanes = Lanes(read.y, weight, offset, read.design or problem.covariates)
+    out = _blank(len(read.y), problem.size, problem.model.num_beta, notes | wrong)
+    for off in np.unique(absent[usable], axis=0):
+        some = np.flatnonzero(usable & (absent == off).all(1))
+        _fill(out, some, _fit_some(problem, lanes.take(some), np.flatnonzero(off)))
     return replace(out, nobs=np.where(usable, on.sum(1), 0))
+
+
+def _both(notes: dict[int, str], more: dict[int, str]) -> dict[int, str]:
+    return notes | {k: notes.get(k, "") + text for k, text in more.items()}
+
+
+def _fit_some(problem: Problem, lanes: Lanes, absent: Int[np.ndarray, "a"]) -> Part:
+    """Lanes on one design, of which some columns are left out: NaN in the place of theirs."""
+    if not absent.size:
+        return fit_lanes(problem, lanes)
+    less = without(problem, absent)
+    part = fit_lanes(less, replace(lanes, design=less.covariates))
+    at = absent - np.arange(absent.size)  # where they stood, among the others
+    x, se = (np.insert(v, at, np.nan, axis=1) for v in (part.x, part.se))
+    pinned, runaway = (np.insert(v, at, False, axis=1) for v in (part.pinned, part.runaway))
+    return replace(part, x=x, se=se, pinned=pinned, runaway=runaway)
 
 
 def fit_lanes(problem: Problem, lanes: Lanes, starts: Starts | None = None) -> Part:

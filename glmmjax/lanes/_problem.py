@@ -1,5 +1,6 @@
 """What the chunks of a batch have in common, and how the rows of one become data on the device."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..design import Design
-from ..design._buckets import Slots
+from ..design._buckets import Slots, build_model, pack
+from ..design._make import drop_column
 from ..estimators import PQL, LinearMixed
 from ..estimators._working_fit import log_power
 from ..families import AbstractFamily
+from ..infer._fit import double_precision
 from ..model import Bucket, Data, Model
 from ._objective import LaneData
 from ._order import term_order
@@ -78,6 +81,20 @@ class Problem:
     def covariates(self) -> Covariates:
         """The design, for lanes that share it."""
         return shared_covariates(self.design)
+
+
+def without(problem: Problem, columns: Iterable[int]) -> Problem:
+    """The problem without some columns, by number among all predictors'."""
+    design = problem.design
+    for at in sorted(columns, reverse=True):
+        design = drop_column(design, at)
+    if problem.data.buckets[0].X is None:  # lanes own their designs
+        model, _ = build_model(design.terms, problem.family, design.predictors)
+        return replace(problem, design=design, model=model)
+    model, data, slots = pack(design, problem.family, spare=False)
+    with double_precision():
+        data = jax.tree.map(jnp.asarray, data)
+    return replace(problem, design=design, model=model, data=data, slots=slots)
 
 
 def lane_data(problem: Problem, lanes: Lanes) -> LaneData:

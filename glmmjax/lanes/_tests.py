@@ -14,18 +14,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from .._errors import DataError, NotSupportedError
-from ..design import Design
-from ..design._make import drop_column
 from ..infer._fit import double_precision
 from ._chunk import Part, fit_chunk, padded
 from ._objective import LikelihoodLanes
-from ._problem import Problem, lane_data
+from ._problem import Problem, lane_data, without
 from ._responses import Read
 from ._run import Job, Task
 from ._search import LaneSearch
@@ -86,29 +82,12 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
         )
     if kind == "score" and first.linear:
         raise NotSupportedError("kind='score' is not for exact Gaussian fits: use kind='lrt'")
-    less = {task: without(task.problem, at) for task in plan.tasks}
+    less = {task: without(task.problem, [at]) for task in plan.tasks}
     work = partial(_score_job if kind == "score" else _fit_less, less, at)
     found = plan.gather([part for _, part in plan.run(work)]).loglik
     if kind == "lrt":
         found = np.maximum(2 * (batch.loglik - found), 0.0)
     return np.where(np.isnan(batch.part.x[:, at]), np.nan, found)
-
-
-def without(problem: Problem, at: int) -> Problem:
-    """The problem without one column."""
-    return _repack(problem, drop_column(problem.design, at))
-
-
-def _repack(problem: Problem, design: Design) -> Problem:
-    from ..design._buckets import build_model, pack
-
-    if problem.data.buckets[0].X is None:  # lanes own their designs
-        model, _ = build_model(design.terms, problem.family, design.predictors)
-        return replace(problem, design=design, model=model)
-    model, data, slots = pack(design, problem.family, spare=False)
-    with double_precision():
-        data = jax.tree.map(jnp.asarray, data)
-    return replace(problem, design=design, model=model, data=data, slots=slots)
 
 
 def _fit_less(less: dict[Task, Problem], at: int, job: Job) -> Part:

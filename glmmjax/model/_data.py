@@ -5,9 +5,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import core
 from jaxtyping import Float, Int
 
-from .._errors import NotSupportedError
+from .._errors import DataError, NotSupportedError
 from .._typing import AnyArray
 
 
@@ -44,14 +46,36 @@ def take_units(data: Data, index: Int[AnyArray, "k"]) -> Data:
     Units are numbered as `marginal` orders them. The shapes of the result depend on the length of
     `index` alone, which may be traced, so that one compiled program serves all minibatches; where
     buckets differ, units are padded to their largest shape. For unbiased stochastic gradients scale
-    by the number of units over the length of `index`. Numbers out of range are not checked under
-    `jit`, where JAX takes the nearest. Raises `NotSupportedError` for rows that follow one another
-    in time.
+    by the number of units over the length of `index`. Where `index` is traced, its numbers cannot
+    be checked, and for one out of range JAX takes the nearest unit. Raises `DataError` for an index
+    that is not a list of whole numbers from 0, one or more, below the number of units, and
+    `NotSupportedError` for rows that follow one another in time.
     """
     if any(b.series is not None for b in data.buckets):
         raise NotSupportedError("take_units does not apply to rows with a correlation in time")
+    check_index(index, sum(b.weight.shape[0] for b in data.buckets))
     merged = _merge(data.buckets)
     return Data((jax.tree.map(lambda a: jnp.asarray(a)[jnp.asarray(index)], merged),))
+
+
+def check_index(index: Any, units: int) -> None:
+    """Raise DataError unless `index` is a vector of numbers of units, as far as can be seen."""
+    traced = isinstance(index, core.Tracer)
+    index = index if traced else np.asarray(index)
+    if index.ndim != 1 or not index.size or not np.issubdtype(index.dtype, np.integer):
+        raise DataError(
+            "take_units needs a vector of one or more whole numbers, not an array of shape "
+            f"{index.shape} and type {index.dtype}; of a mask take np.flatnonzero(mask)"
+        )
+    if traced:
+        return
+    bad = (index < 0) | (index >= units)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(
+            f"take_units: index[{at}] is {index[at]}, but the {units} units are numbered from 0 to "
+            f"{units - 1}"
+        )
 
 
 def _merge(buckets: tuple[Bucket, ...]) -> Bucket:

@@ -38,3 +38,4 @@ from ._rules import gauss_hermite as gauss_hermite
 from ._sampling import PROPOSALS as PROPOSALS
 from ._sampling import random_rule as random_rule
 from ._slopes import row_slopes as row_slopes
+from ._user import trace_shape as trace_shape

@@ -13,7 +13,7 @@ from scipy import special, stats
 import glmmjax as gj
 from glmmjax import DataError, FormulaError, NotSupportedError
 from glmmjax.design import make_design
-from glmmjax.infer._bayes import with_precision
+from glmmjax.design._precision import with_precision
 from glmmjax.infer._posterior_check import _verdict
 from glmmjax.infer._posterior_draws import describe
 

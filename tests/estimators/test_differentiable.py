@@ -195,3 +195,23 @@ def test_refusals():
     with pytest.raises(gj.PrecisionError, match="float64"):
         single = jax.tree.map(lambda a: a.astype("float32") if a.dtype == "float64" else a, data)
         gj.estimate(model, single, start=start)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "text"),
+    [(lambda p: p.beta, "one real number"), (lambda p: None, "one real number"),
+     (lambda p: 0, "one real number"), (1.0, "function of the parameters"),
+     (lambda p: float(p.beta[0]), "JAX can trace"), (lambda p: "a", "JAX can trace")],
+)  # fmt: skip
+def test_a_penalty_is_one_number(penalty, text):
+    model, data, start = built("binomial")
+    with pytest.raises(gj.DataError, match=text):
+        gj.estimate(model, data, start=start, penalty=penalty)
+
+
+def test_a_start_of_another_model_is_refused():
+    model, data, start = built("binomial")
+    with pytest.raises(gj.DataError, match=r"4 beta and 1 theta.*\(3,\) and \(1,\)"):
+        gj.estimate(model, data, start=eqx.tree_at(lambda p: p.beta, start, start.beta[:3]))
+    with pytest.raises(gj.DataError, match="4 beta"):
+        gj.estimate(model, data, start={"x": 1.0})

@@ -217,3 +217,31 @@ def test_a_variance_on_the_boundary():
     assert abs((ratio < 1e-6).mean() - 0.5) < 0.08
     for level, point in ((0.1, 1.642), (0.05, 2.706)):  # chi-squared tails of 0.2 and 0.1
         assert abs((ratio > point).mean() - level) < 3 * np.sqrt(level / 999)
+
+
+@pytest.fixture(scope="module")
+def series():
+    rng = np.random.default_rng(5)
+    g, t = (v.ravel() for v in np.indices((12, 5)))
+    d = {"g": g, "t": t, "x": rng.normal(size=60)}
+    d["y"] = 1 + 0.5 * d["x"] + rng.normal(size=12)[g] + rng.normal(size=60)
+    return gj.lmm("y ~ x + (1 | g)", d, correlation="ar1(t | g)")
+
+
+def test_rho_of_correlated_residuals_is_a_column(series):
+    found = series.bootstrap(3, seed=2)
+    y = series.simulate(3, seed=2)
+    expected = [series.refit(y[:, k]).corr_params["rho"] for k in range(3)]
+    assert_allclose(found.varcorr["rho"], expected, rtol=1e-6)
+    assert found.estimate["rho"] == series.corr_params["rho"]
+    assert np.isfinite(found.conf_int().loc["rho"]).all() and "\nrho " in repr(found)
+
+
+def test_copies_of_a_study_have_series_of_their_own(series):
+    study = gj.power(series, {"x": 0.3}, n=3, copies=2).replicates.fit
+    one, two = series.design.series, study.design.series
+    assert study.nobs == 120 and len(set(two.codes)) == 24
+    assert_allclose(two.gap, np.tile(one.gap, 2))
+    assert_allclose(two.before, np.r_[one.before, one.before + 60])
+    assert_allclose(study.params, series.params, rtol=1e-3)
+    assert study.corr_params["rho"] == pytest.approx(series.corr_params["rho"], abs=1e-3)

@@ -1,7 +1,11 @@
 """Cluster-robust covariances against clubSandwich, and against GEE where the variance is zero."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import glmmjax as gj
 
@@ -71,6 +75,31 @@ def test_without_a_variance_it_is_the_sandwich_of_gee(equal_totals):
     )
 
 
+@pytest.mark.slow
+def test_a_poisson_model_has_the_covariances_of_autodiff():
+    """Scores and information of units from gj.marginal, dense algebra in all parameters."""
+    rng, g = np.random.default_rng(11), np.repeat(np.arange(8), 5)
+    data = {"x": rng.normal(size=40), "g": g}
+    eta = 0.4 + 0.4 * data["x"] + rng.normal(size=8)[g]
+    data["y"] = rng.poisson(np.exp(eta)).astype(float)
+    fit = gj.glmm("y ~ x + (1 | g)", data, "poisson")
+    model, arrays, _ = gj.build("y ~ x + (1 | g)", data, "poisson")
+    x, back = ravel_pytree(jax.tree.map(jnp.asarray, fit.estimate.params))
+    units = lambda x: gj.marginal(back(x), arrays, model).ravel()  # noqa: E731
+    s, H = np.asarray(jax.jacrev(units)(x)), -np.asarray(jax.jacfwd(jax.jacrev(units))(x))
+    M = np.linalg.inv(H.sum(0))
+    root = np.linalg.cholesky(H.sum(0))
+    meat = np.zeros((3, 3))
+    for s_u, H_u in zip(s, H, strict=True):
+        value, Q = np.linalg.eigh(np.eye(3) - np.linalg.solve(root, np.linalg.solve(root, H_u).T))
+        t = root @ (Q / np.sqrt(value)) @ Q.T @ np.linalg.solve(root, s_u)
+        meat += np.outer(t, t)
+    CR0 = M @ s.T @ s @ M
+    for kind, V in (("CR0", CR0), ("CR1", CR0 * 8 / 7), ("CR2", M @ meat @ M)):
+        found = fit.cov_params(kind=kind)
+        np.testing.assert_allclose(found, V[:2, :2], rtol=1e-4, atol=1e-7)
+
+
 def test_coarser_clusters_and_refused_ones(equal_totals):
     data, fit = equal_totals
     g = np.asarray(data["g"])
@@ -82,8 +111,8 @@ def test_coarser_clusters_and_refused_ones(equal_totals):
     np.testing.assert_allclose(coarse, gee.cov_params("robust"), rtol=1e-6)
     same = fit.cov_params(kind="CR0", cluster="g")
     np.testing.assert_allclose(same, fit.cov_params(kind="CR0"), rtol=1e-12)
-    with pytest.raises(gj.DataError, match="whole units"):
-        fit.cov_params(kind="CR0", cluster=np.arange(70))
+    with pytest.raises(gj.DataError, match=r"rows in 0 and in 1\. Clusters .* whole units"):
+        fit.cov_params(kind="CR0", cluster=pd.Series(np.arange(70)))
     with pytest.raises(gj.DataError, match="two clusters"):
         fit.cov_params(kind="CR1", cluster=np.zeros(70, int))
     with pytest.raises(gj.DataError, match="CR0, CR1, CR2"):

@@ -55,3 +55,20 @@ def test_an_unknown_name_says_which_there_are(cbpp_fit):
         cbpp_fit.delta(lambda p: p["sd:herd"])
     with pytest.raises(gj.DataError, match="level"):
         cbpp_fit.delta(lambda p: p["Intercept"], level=95)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda p: None, lambda p: {}, lambda p: {"a": jnp.array([p["Intercept"], 1.0])}]
+)
+def test_what_is_no_number_array_or_dict_of_numbers_is_refused(cbpp_fit, function):
+    with pytest.raises(gj.DataError, match="a number, an array, or a dict of numbers"):
+        cbpp_fit.delta(function)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda p: "text", lambda p: np.sqrt(p["Intercept"]), lambda p: 1 / (p["Intercept"] or 1), 5],
+)
+def test_what_jax_cannot_trace_is_refused(cbpp_fit, function):
+    with pytest.raises(gj.DataError, match="argument of delta must be a function that JAX"):
+        cbpp_fit.delta(function)

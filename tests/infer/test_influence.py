@@ -1,4 +1,4 @@
-"""Fit.influence against refits: with a group left out, and with its weight a little smaller."""
+"""Fit.influence against refits: with a row or a group left out, or of a smaller weight."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +6,7 @@ import pytest
 from helpers.marks import slow
 
 import glmmjax as gj
+from glmmjax.infer import _influence
 from glmmjax.infer._named import named_parameters
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
@@ -34,7 +35,9 @@ def numbers(fit):
 
 
 @pytest.mark.parametrize("name", ["cbpp", slow("reml")])
-def test_a_smaller_weight_of_rows_moves_the_estimates_as_far_as_predicted(name):
+def test_a_smaller_weight_of_rows_moves_the_estimates_as_far_as_predicted(name, monkeypatch):
+    """Derivatives in weights, which stand in for the deletions of too many rows."""
+    monkeypatch.setattr(_influence, "_too_many", lambda fit: True)
     run, _ = CASES[name]
     data = gj.datasets.load(DATA[name])
     fit = run(data)
@@ -83,6 +86,61 @@ def test_leaving_out_a_group_is_predicted(name):
         assert r > 0.99, (found.columns[j], r)
 
 
+def crossed_and_nested():
+    rng = np.random.default_rng(7)
+    g, h = (v.ravel() for v in np.indices((8, 16)))
+    data = pd.DataFrame({"g": g, "h": h, "cell": 4 * g + h // 4, "id": np.arange(128)})
+    data["x"] = rng.normal(size=128)
+    a, b, c = rng.normal(size=8), rng.normal(size=16), rng.normal(size=128)
+    data["y"] = 1 + 0.5 * data["x"] + a[g] + b[h] + c
+    data["z"] = 1 + 0.5 * data["x"] + a[g] + rng.normal(size=32)[data["cell"]] + 0.5 * c
+    data["k"] = rng.poisson(np.exp(1 + 0.3 * data["x"] + 0.6 * a[g] + 0.6 * b[h])).astype(float)
+    data["m"] = rng.poisson(np.exp(1 + 0.3 * data["x"] + 0.6 * a[g] + 0.7 * c)).astype(float)
+    return data
+
+
+def crossed(data):
+    return gj.lmm("y ~ x + (1 | g) + (1 | h)", data, reml=False)
+
+
+def crossed_reml(data):
+    return gj.lmm("y ~ x + (1 | g) + (1 | h)", data)
+
+
+def nested(data):
+    return gj.lmm("z ~ x + (1 | g) + (1 | cell)", data, reml=False)
+
+
+def counts(data):
+    return gj.glmm("k ~ x + (1 | g) + (1 | h)", data, "poisson")
+
+
+def own_levels(data):
+    return gj.glmm("m ~ x + (1 | g) + (1 | id)", data, "poisson")
+
+
+@pytest.mark.parametrize(
+    "run, by, worst",
+    [(crossed, "h", 0.2), (nested, "cell", 0.2), (counts, "h", 0.2), (own_levels, None, 0.2),
+     slow(crossed_reml, "h", 0.2), slow(crossed, None, 0.1)],
+)  # fmt: skip
+def test_parts_of_units_leave_with_the_effects_of_their_levels(run, by, worst):
+    """One Newton step from the full data: off by the share of information that leaves, 1/16 for a
+    level of h, and more in a variance. A derivative at weight 1 would give a tenth of the changes.
+
+    worst: root mean square error over that of the changes, in the worst parameter.
+    """
+    data = crossed_and_nested()
+    fit = run(data)
+    found = fit.influence(by)
+    groups = np.arange(128) if by is None else data[by].to_numpy()
+    which = range(0, len(found), len(found) // 14)
+    actual = [numbers(run(data[groups != k])) - numbers(fit) for k in which]
+    error = found.to_numpy()[list(which), : len(actual[0])] - actual
+    share = np.sqrt((error**2).mean(0) / (np.array(actual) ** 2).mean(0))
+    assert (share < worst).all(), dict(zip(found.columns, share, strict=False))
+
+
 def test_rows_are_groups_of_one_and_cook_s_distance_is_a_distance():
     data = gj.datasets.load("cbpp")
     fit = cbpp(data)
@@ -126,3 +184,15 @@ def test_refusals():
         fit.influence(np.arange(5))
     with pytest.raises(gj.NotSupportedError, match="influence needs a likelihood"):
         cbpp(data, method="pql").influence()
+
+
+def test_rows_of_large_crossed_factors_are_too_many_unless_one_is_alone_in_a_level(monkeypatch):
+    data = gj.datasets.load("sleepstudy")
+    fit = gj.lmm("Reaction ~ Days + (1 | Subject)", data, reml=False)
+    assert not _influence._too_many(fit)
+    monkeypatch.setattr(_influence, "WORK", 180 * 10 - 1)
+    assert _influence._too_many(fit)
+    monkeypatch.setattr(_influence, "WORK", 180 * 10)
+    assert not _influence._too_many(fit)
+    monkeypatch.setattr(_influence, "WORK", 0)
+    assert not _influence._too_many(cbpp(gj.datasets.load("cbpp")))  # a herd of one row

@@ -1,5 +1,7 @@
 """Lanes of a batch against single fits of the same responses."""
 
+import warnings
+
 import jax
 import numpy as np
 import pandas as pd
@@ -313,3 +315,28 @@ def test_standard_errors_of_large_counts_do_not_drown_in_rounding(frame):
             H = jax.hessian(loglik)(batch.part.x[k], data, model)
             se = np.sqrt(np.diag(np.linalg.inv(-H)))
             np.testing.assert_allclose(batch.part.se[k], se, rtol=5e-4)
+
+
+@pytest.mark.parametrize(("family", "seed"), [("gaussian", 4), ("poisson", 5)])
+def test_a_level_that_is_missing_in_a_lane_drops_its_column_there(frame, family, seed):
+    rng = np.random.default_rng(seed)
+    data = frame.assign(f=np.resize(["a", "b", "c"], len(frame)))
+    Y = rng.poisson(np.exp(predictor(frame, 4))).astype(float)
+    Y[data["f"] == "c", 1] = np.nan
+    Y[~frame["group"].isin(["g0", "g1", "g2"]), 2] = np.nan
+    Y[frame["group"] != "g3", 3] = np.nan
+    with pytest.warns(gj.DataWarning, match=r"response 1 .*f\[T.c\]"):
+        batch = gj.batch("y ~ x + f + (1 | group)", data, family, responses=Y)
+    for k in (0, 1, 2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", gj.GlmmjaxWarning)
+            fit = batch[k]
+        params = fit.params.reindex(batch.params.columns)
+        np.testing.assert_allclose(batch.params.iloc[k], params, atol=1e-6)
+        np.testing.assert_allclose(batch.bse.iloc[k], fit.bse.reindex(params.index), rtol=2e-5)
+        np.testing.assert_allclose(batch.varcorr.iloc[k], fit.varcorr["sdcor"], atol=1e-6)
+        assert abs(batch.loglik[k] - fit.loglik) < 1e-7 and abs(batch.aic[k] - fit.aic) < 1e-7
+        assert (batch.verdict[k], batch.nobs[k]) == (fit.diagnostics.verdict, fit.nobs)
+    assert np.isnan(batch.params.loc[1, "f[T.c]"]) and "f[T.c]" in batch.advice[1]
+    assert np.isnan(batch.test("f[T.c]", "lrt")["p_value"][1])
+    assert batch.verdict[3] == "failed" and "group has 1 level (g3)" in batch.advice[3]

@@ -377,3 +377,14 @@ def test_methods_of_two_moments_refuse():
         gj.gee("Reaction ~ Days", d, groups="Subject", family=family)
     with pytest.raises(gj.NotSupportedError, match="constant residual variance"):
         gj.glmm("Reaction ~ Days + (1 | Subject)", d, family, weights_kind="precision")
+
+
+def test_means_on_both_sides_of_0_are_suspect_under_a_power():
+    """The sd is 0 in between: most draws from such a fit have no maximum that a search finds."""
+    rng, g = np.random.default_rng(7), np.repeat(np.arange(15), 6)
+    x, u = rng.normal(size=90), 0.8 * rng.normal(size=15)
+    d = {"y": rng.gamma(3, np.exp(0.3 + 0.4 * x + u[g]) / 3), "x": x, "g": g}
+    family = gj.families.Gaussian(variance="power")
+    with pytest.warns(gj.ConvergenceWarning, match=r"1 row\(s\) and of the rest lie on both sides"):
+        fit = gj.glmm("y ~ x + (1 | g)", d, family)
+    assert (fit.fitted < 0).sum() == 1 and fit.diagnostics.verdict == "suspect"

@@ -117,6 +117,9 @@ SCRIPT = """
         return core(data, *integrator), core(placed, *integrator)
 
     out["core"] = both()
+    out["traced"] = error(jax.jit(lambda d: gj.distribute(d, 8)), data)
+    fits = [gj.estimate(model, d, start=params) for d in (data, placed)]
+    out["estimate"] = [[*e.beta.tolist(), *e.theta.tolist()] for e in fits]
     _approximate.NODE_BUDGET = 16 * n * 3
     out["chunks"] = both(gj.AGQ(3))
     json.dump(out, sys.stdout)
@@ -173,6 +176,15 @@ def test_units_that_were_added_integrate_to_one(found):
 
 def test_one_unit_cannot_be_shared(found):
     assert found["crossed"].startswith("NotSupportedError: all rows are one unit")
+
+
+def test_data_that_are_traced_cannot_be_placed(found):
+    assert found["traced"].startswith("DataError: distribute places arrays on devices")
+
+
+def test_estimates_of_distributed_data_are_those_of_one_device(found):
+    one, several = found["estimate"]
+    np.testing.assert_allclose(several, one, rtol=1e-9)
 
 
 def test_data_are_not_truncated(found):
