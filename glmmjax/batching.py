@@ -95,8 +95,8 @@ def batch(
     family, link, method, nodes, reml, ziformula, dispformula, contrasts, subset, missing, trials :
         as in `glmm`. Methods are "laplace", "agq" and "pql", or `PQL(reml=, scale=)`; Gaussian
         responses with identity link are fitted exactly, from sufficient statistics. PQL has no
-        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale. Data sets are not fitted
-        by REML of other families.
+        likelihood: `loglik` is NaN, and `varcorr` shows the residual scale. Data sets are not
+        fitted by REML of other families.
     responses : numbers (n, K), a frame or a dict with a column for each response, or an iterator
         of such blocks, for more than memory holds. A missing value (NaN, null, or under a mask of
         NumPy's) masks that row in that response alone, or is an error with `missing="raise"`. A
