@@ -8,6 +8,7 @@ batch into one folder, each file appears whole, and the later one takes the plac
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,14 +25,11 @@ from ._chunk import Part
 from ._problem import Problem
 from ._responses import Read
 from ._run import Job
-from ._store import arrays_of, notes_to_json, part_of
+from ._store import arrays_of, check_reasons, notes_to_json, part_of
 
 VERSION = 2  # of parts, and of what their numbers mean
-EMPTY = "an empty folder as out="
-
-
-class Mixed(DataError):
-    """A folder that belongs to another batch."""
+PART = re.compile(r"part-(\d+)-(\d+)\.npz")
+EMPTY = "give an empty folder as out="
 
 
 class Folder:
@@ -50,10 +48,11 @@ class Folder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"out= is a folder to write to, not {self.path}: {error}") from None
-        names = (p.stem.split("-") for p in self.path.glob("part-*-*.npz"))
-        self.there = [(int(first), int(size)) for _, first, size in names]
+        found = (PART.fullmatch(p.name) for p in self.path.iterdir())
+        self.there = [(int(m[1]), int(m[2])) for m in found if m]
         self.print = fingerprint(problem, formula)
         self.sizes = problem.size, problem.model.num_beta
+        self.terms = len(problem.model.terms)
         self._agree({
             "version": VERSION, "formula": formula, "family": problem.family.name,
             "method": problem.estimator.label, "chunk": chunk, "lanes": size,
@@ -65,20 +64,23 @@ class Folder:
         path = self.path / "manifest.json"
         if not path.exists():
             if self.there:
-                raise Mixed(f"{self.path} holds parts without a manifest.json: {EMPTY}")
+                raise DataError(f"{self.path} holds parts without a manifest.json: {EMPTY}")
             with _whole(path) as own:
                 own.write_text(json.dumps(wanted, indent=1))
             return
         try:
             found = dict(json.loads(path.read_text()))
         except (ValueError, TypeError, OSError) as error:
-            raise Mixed(f"{path} cannot be read ({error}): {EMPTY}") from None
-        known = {k: (found.get(k), v) for k, v in wanted.items() if v is not None}
-        known = {k: pair for k, pair in known.items() if found.get(k, 0) is not None}
-        other = [f"{k} {a!r}, not {b!r}" for k, (a, b) in known.items() if a != b]
+            raise DataError(f"{path} cannot be read ({error}): {EMPTY}") from None
+        known = {k: (found.get(k), v) for k, v in wanted.items()}
+        other = [
+            k for k, (a, b) in known.items() if a != b and not (k == "lanes" and None in (a, b))
+        ]
         if other:
-            raise Mixed(
-                f"{self.path} holds parts of another batch (of {other[0]}): give the same "
+            a, b = known[other[0]]
+            what = "another design" if other[0] == "design" else f"{other[0]} {a!r}, not {b!r}"
+            raise DataError(
+                f"{self.path} holds parts of another batch, of {what}: call with the same "
                 f"arguments and data, or {EMPTY}"
             )
 
@@ -93,10 +95,8 @@ class Folder:
             return None
         try:
             header, arrays = read_archive(path)
-            self._check(path, header, job, read)
-            return part_of(arrays, header.get("notes"), *self.sizes, lanes=len(read.y))
-        except Mixed:
-            raise
+            part = part_of(arrays, header.get("notes"), *self.sizes, lanes=len(read.y))
+            check_reasons(part, self.terms)
         except DataError as error:
             warnings.warn(
                 f"{path} is damaged ({error}); its responses are fitted again",
@@ -104,23 +104,22 @@ class Folder:
                 stacklevel=2,
             )
             return None
+        if header.get("batch") != self.print or header.get("responses") != _of_job(job, read):
+            raise DataError(
+                f"{path} was made from other responses, weights, offsets, or other columns of the "
+                f"left side: call with the same, or {EMPTY}"
+            )
+        return part
 
     def _check_cut(self, job: Job) -> None:
         """Blocks of an iterator may be cut elsewhere than they were."""
         end = job.first + len(job.block.values)
         for first, size in self.there:
             if first < end and job.first < first + size:
-                raise Mixed(
+                raise DataError(
                     f"{self.path} holds a part of lanes {first} to {first + size - 1}, and not one "
-                    f"of {job.first} to {end - 1}: give blocks of the same sizes, or {EMPTY}"
+                    f"of {job.first} to {end - 1}: have blocks of the same sizes, or {EMPTY}"
                 )
-
-    def _check(self, path: Path, header: dict[str, Any], job: Job, read: Read) -> None:
-        if header.get("batch") != self.print or header.get("responses") != _of_job(job, read):
-            raise Mixed(
-                f"{path} was made from other responses, weights, offsets, or other columns of the "
-                f"left side: give the same, or {EMPTY}"
-            )
 
     def write(self, job: Job, read: Read, part: Part) -> None:
         """Keep a part; a file appears whole or not at all."""

@@ -36,7 +36,7 @@ def load(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> BatchFit:
         )
     layout = _layout(header.get("layout"))
     part = part_of(arrays, header.get("notes"), layout.size, len(layout.names))
-    _check_reasons(part, layout)
+    check_reasons(part, len(layout.factors))
     names, seconds = header.get("names"), header.get("seconds")
     if names is not None and not (_texts(names) and len(names) == part.size):
         raise DataError("names of responses do not fit the rest")
@@ -79,9 +79,9 @@ def _triangle(f: Factor) -> bool:
     return full and sorted(f.entries) == [(i, j) for i in range(q) for j in range(i + 1)]
 
 
-def _check_reasons(part: Part, layout: Layout) -> None:
+def check_reasons(part: Part, terms: int) -> None:
     """There is a sentence for every lane: those of a failure, or of a doubt, name a reason."""
-    wide = (part.reason >= WIDE) & (part.reason < WIDE + len(layout.factors))
+    wide = (part.reason >= WIDE) & (part.reason < WIDE + terms)
     known = np.isin(part.reason, list(REASONS))
     explained = np.select(
         [part.verdict == FAILED, part.verdict == SUSPECT],

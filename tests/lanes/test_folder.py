@@ -88,7 +88,7 @@ OTHER = {
     "family 'binomial', not 'poisson'": {
         "formula": "s ~ x + (1 | group)", "family": "poisson", "responses": np.eye(72)[:, :3]
     },
-    "design": {"weights": np.full(72, 2.0)},
+    "another design": {"weights": np.full(72, 2.0)},
 }  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def test_a_folder_of_another_call_says_what_differs(tmp_path, data, successes, w
     formula, first = "s ~ x + (1 | group)", (successes > 5).astype(float)
     again(tmp_path, data, first, formula)
     call = {"formula": formula} | OTHER[what]
-    with pytest.raises(gj.DataError, match=f"{what}.*the same arguments.*an empty folder"):
+    with pytest.raises(gj.DataError, match=f"{what}.*the same arguments.*give an empty folder"):
         again(tmp_path, data, first, **call)
 
 
@@ -132,6 +132,7 @@ DAMAGE = {
     "cut": cut,
     "empty": lambda file: file.write_bytes(b""),
     "a lane less": rewritten(lambda h, a: a.update({k: v[:1] for k, v in a.items()})),
+    "no reason": rewritten(lambda h, a: a["reason"].__setitem__(0, 500)),
     "no array": rewritten(lambda h, a: a.pop("se")),
     "notes": rewritten(lambda h, a: h.update(notes=5)),
     "no notes": rewritten(lambda h, a: h.pop("notes")),
