@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 from . import families
-from ._errors import DataWarning, NotSupportedError
+from ._errors import DataError, DataWarning, NotSupportedError
 from .api import _family
 from .batching import _with_placeholder
 from .design import make_design
@@ -40,7 +40,7 @@ def study(
     Parameters
     ----------
     formula : as in `glmm`. The first name on its left side is a placeholder, as in `batch`; it
-        need not be a column of the data.
+        need not be a column of the data. It stands alone, or in cbind().
     data : the design: a frame with everything else, one row for each response to come.
     truth : every parameter's value, by the names that fits and `Bootstrap.varcorr` use:
         coefficients (``"Intercept"``, ``"x"``, ``"zi:Intercept"``), ``"sd:<group>:<effect>"``,
@@ -65,7 +65,13 @@ def study(
     """
     how = resolve_method(method, nodes, reml)
     found = _family(family, link, ziformula)
-    frame, _ = _with_placeholder(read_left(formula), data, found)
+    left = read_left(formula)
+    frame, _ = _with_placeholder(left, data, found)
+    if not left.is_plain and len(left.response.expressions) == 1:
+        raise DataError(
+            f"a study draws {left.text} itself, so that nothing can be done to it: "
+            f"write {left.plain}"
+        )
     design = make_design(
         formula, frame, found, ziformula=ziformula, dispformula=dispformula, weights=weights,
         offset=offset, trials=trials, weights_kind=weights_kind, missing=missing,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from ._buckets import local_levels, round_size
-from ._rank import independent_columns
+from ._rank import independent_columns, unclear_coefficients
 from ._types import Design
 from ._units import components, merge_groups
 
@@ -30,7 +30,8 @@ class Deal:
     the unit; level: of each group, the code inside the unit. levels: of each data set and term.
     shapes: (units, rows, levels of each group) of each data set; absent: columns, of all
     predictors', that its rows do not determine; idle: effects of each term that are 0 in all of
-    them. order: rows data set by data set, the k-th from start[k].
+    them; unclear: coefficients that they leave open. order: rows data set by data set, the k-th
+    from start[k].
     """
 
     design: Design
@@ -41,6 +42,7 @@ class Deal:
     levels: Int[np.ndarray, "K T"]
     shapes: Int[np.ndarray, "K s"]
     absent: Bool[np.ndarray, "K P"]
+    unclear: Bool[np.ndarray, "K P"]
     idle: tuple[Bool[np.ndarray, "K q"], ...]
     order: Int[np.ndarray, "n"]
     start: Int[np.ndarray, "K1"]
@@ -127,7 +129,7 @@ def deal(design: Design, code: Int[np.ndarray, "n"]) -> Deal:
     start = np.cumsum(np.r_[0, np.bincount(code)])
     return Deal(
         design, code, _rank(home)[unit], _rank(unit), np.stack(local, 1),
-        count_levels(design, code, K), shapes, _absent(design, order, start),
+        count_levels(design, code, K), shapes, *_undetermined(design, order, start),
         tuple(~np.logical_or.reduceat(t.Z[order] != 0, start[:-1]) for t in design.terms),
         order, start,
     )  # fmt: skip
@@ -142,15 +144,24 @@ def _rank(key: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
     return out
 
 
-def _absent(design: Design, order: np.ndarray, start: np.ndarray) -> Bool[np.ndarray, "K P"]:
-    """Columns that earlier ones span in the rows of a data set, as in a design of its own."""
-    parts = []
+def _undetermined(
+    design: Design, order: np.ndarray, start: np.ndarray
+) -> tuple[Bool[np.ndarray, "K P"], Bool[np.ndarray, "K P"]]:
+    """(columns that earlier ones span in the rows of a data set, as in a design of its own;
+    coefficients that these rows leave open).
+    """
+    absent, unclear = [], []
     for p in design.predictors:
-        X, out = p.X[order], np.ones((len(start) - 1, len(p.names)), bool)
-        for k in range(len(out)):
-            out[k, independent_columns(X[start[k] : start[k + 1]])] = False
-        parts.append(out)
-    return np.concatenate(parts, 1)
+        X = p.X[order]
+        off, open_ = np.ones((2, len(start) - 1, len(p.names)), bool)
+        for k in range(len(off)):
+            own = X[start[k] : start[k + 1]]
+            keep = independent_columns(own)
+            off[k, keep] = False
+            open_[k] = unclear_coefficients(own, keep)
+        absent.append(off)
+        unclear.append(open_)
+    return np.concatenate(absent, 1), np.concatenate(unclear, 1)
 
 
 def classes(shapes: Int[np.ndarray, "K s"]) -> tuple[np.ndarray, list[tuple[int, ...]]]:

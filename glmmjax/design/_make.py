@@ -178,6 +178,24 @@ def drop_column(design: Design, at: int) -> Design:
     return replace(design, predictors=tuple(predictors))
 
 
+def open_notes(
+    predictors: tuple[PredictorDesign, ...], kept: list[list[int]], unclear: list[np.ndarray]
+) -> str:
+    """What is said of a lane whose rows do not determine all coefficients; empty where they do."""
+    said = "".join(f"D{text[1:]}, NaN here. " for text in rank_notes(predictors, kept))
+    names = [
+        ("" if p.name == "cond" else f"{p.name}:") + p.names[j]
+        for p, keep, open_ in zip(predictors, kept, unclear, strict=True)
+        for j in keep if open_[j]
+    ]  # fmt: skip
+    if names:
+        said += (
+            f"Without it, {', '.join(names)} would not mean what they mean elsewhere (is a "
+            "reference level missing?): NaN as well. "
+        )
+    return said
+
+
 def rank_notes(predictors: tuple[PredictorDesign, ...], kept: list[list[int]]) -> list[str]:
     dropped = [
         ("" if p.name == "cond" else f"{p.name}:") + p.names[j]

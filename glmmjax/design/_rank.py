@@ -1,9 +1,10 @@
 """Which columns of a design matrix are combinations of earlier ones."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 TOLERANCE = 1e-7
+SHARE = 1e-6  # of a dropped column in a kept one, relative to their lengths, that is not rounding
 BLOCK = 1 << 20  # numbers factored at once
 
 
@@ -34,6 +35,24 @@ def independent_columns(X: Float[np.ndarray, "n P"]) -> list[int]:
             basis = np.column_stack([basis, left / length])
             keep.append(j)
     return keep
+
+
+def unclear_coefficients(X: Float[np.ndarray, "n P"], keep: list[int]) -> Bool[np.ndarray, "P"]:
+    """Coefficients that the rows leave open, given the columns that were kept to fit.
+
+    With X_d = X_k C for the dropped columns d, any b may be replaced by b + N t, N = [-C; I], so
+    that b_j is determined where row j of N is 0. A kept coefficient whose row is not takes in
+    others: without rows of a factor's reference level, the intercept and every level are such.
+    """
+    out = np.ones(X.shape[1], bool)
+    drop = np.setdiff1d(np.arange(X.shape[1]), keep)
+    out[keep] = False
+    if drop.size and keep:
+        C = np.linalg.lstsq(X[:, keep], X[:, drop], rcond=None)[0]
+        size = np.linalg.norm(X, axis=0)
+        share = np.abs(C) * size[keep][:, None] / np.where(size[drop] > 0, size[drop], 1.0)
+        out[keep] = (share > SHARE).any(1)
+    return out
 
 
 def _triangle(X: Float[np.ndarray, "n P"]) -> Float[np.ndarray, "k P"]:

@@ -39,6 +39,7 @@ from ._standardised import Observed, Standardised, predictor, standardise
 from ._working import AbstractWorking, Moments, Place, Shared, dot, like
 
 CONVERGED, MAX_ITERATIONS, NOT_FINITE, INDEFINITE, SINGULAR = 1, 2, 3, 4, 5
+ALONE = 1e-10  # 1 - leverage that counts as 0
 STATUS = {
     CONVERGED: "converged",
     MAX_ITERATIONS: "the iterations were used up",
@@ -247,7 +248,8 @@ class Equations:
             U = self.per_cluster(jnp.einsum("rkp,rk->rp", D, e[..., -1]), xs[1])
             S = self.per_cluster(jnp.einsum("rkp,rkq->rpq", D, D), xs[1])
             values, vectors = jnp.linalg.eigh(S)
-            turned = jnp.einsum("cpk,cp->ck", vectors, U) * (1.0 - values) ** -power
+            rest = jnp.where(values > 1.0 - ALONE, 0.0, 1.0 - values)
+            turned = jnp.einsum("cpk,cp->ck", vectors, U) * rest**-power
             return total + cross(jnp.einsum("cpk,ck->cp", vectors, turned) @ C.T), None
 
         zero = jnp.zeros((len(beta),) * 2)

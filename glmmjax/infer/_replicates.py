@@ -220,7 +220,8 @@ def _single(fit: "Fit", layout: Layout, y: np.ndarray, wrong: str) -> tuple[Part
     zero = np.zeros(1, int)
     part = Part(
         x[None], se[None], np.array([loglik]), np.zeros(1), pinned[None],
-        np.array([VERDICTS.index(verdict)]), zero, np.zeros((1, P), bool), zero, zero,
+        np.array([VERDICTS.index(verdict)]), zero, np.zeros((1, P), bool),
+        np.zeros((1, P), bool), zero, zero,
         {0: wrong} if wrong else {},
     )  # fmt: skip
     return part, float(rho)

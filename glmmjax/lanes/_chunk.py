@@ -22,7 +22,8 @@ from ._verdict import FAILED, judge
 class Part:
     """Lanes that were fitted; stacked parameters as in `Problem`.
 
-    They are NaN where a lane failed, and where they are no parameters of a lane.
+    They are NaN where a lane failed, and where they are no parameters of a lane. Coefficients that
+    are `unclear` served to fit, but mean something else than in other lanes.
     """
 
     x: Float[np.ndarray, "L d"]
@@ -33,6 +34,7 @@ class Part:
     verdict: Int[np.ndarray, "L"]
     reason: Int[np.ndarray, "L"]
     runaway: Bool[np.ndarray, "L P"]
+    unclear: Bool[np.ndarray, "L P"]
     nobs: Int[np.ndarray, "L"]
     evaluations: Int[np.ndarray, "L"]
     notes: dict[int, str]  # why a response could not be used, or what was done to its data
@@ -76,9 +78,12 @@ def fit_chunk(
         weight = weight * on
     usable = np.array([not w for w in read.wrong]) & (weight > 0).any(1)
     wrong = {int(k): read.wrong[k] or "all weights are zero" for k in np.flatnonzero(~usable)}
-    absent, notes = np.zeros((len(on), problem.model.num_beta), bool), read.notes
+    absent, unclear = np.zeros((2, len(on), problem.model.num_beta), bool)
+    notes = read.notes
+    if read.unclear is not None:
+        unclear = read.unclear
     if read.design is None and not on.all():
-        absent, more, said = determined(problem, on, np.flatnonzero(usable))
+        absent, unclear, more, said = determined(problem, on, np.flatnonzero(usable))
         usable[list(more)] = False
         wrong, notes = wrong | more, _both(notes, said)
     lanes = Lanes(read.y, weight, offset, read.design or problem.covariates)
@@ -86,7 +91,7 @@ def fit_chunk(
     for off in np.unique(absent[usable], axis=0):
         some = np.flatnonzero(usable & (absent == off).all(1))
         _fill(out, some, _fit_some(problem, lanes.take(some), np.flatnonzero(off)))
-    return replace(out, nobs=np.where(usable, on.sum(1), 0))
+    return replace(out, nobs=np.where(usable, on.sum(1), 0), unclear=unclear)
 
 
 def _both(notes: dict[int, str], more: dict[int, str]) -> dict[int, str]:
@@ -101,8 +106,9 @@ def _fit_some(problem: Problem, lanes: Lanes, absent: Int[np.ndarray, "a"]) -> P
     part = fit_lanes(less, replace(lanes, design=less.covariates))
     at = absent - np.arange(absent.size)  # where they stood, among the others
     x, se = (np.insert(v, at, np.nan, axis=1) for v in (part.x, part.se))
-    pinned, runaway = (np.insert(v, at, False, axis=1) for v in (part.pinned, part.runaway))
-    return replace(part, x=x, se=se, pinned=pinned, runaway=runaway)
+    masks = part.pinned, part.runaway, part.unclear
+    pinned, runaway, unclear = (np.insert(v, at, False, axis=1) for v in masks)
+    return replace(part, x=x, se=se, pinned=pinned, runaway=runaway, unclear=unclear)
 
 
 def fit_lanes(problem: Problem, lanes: Lanes, starts: Starts | None = None) -> Part:
@@ -162,7 +168,7 @@ def _part(problem: Problem, lanes: Lanes, optima: Optima, evaluations: Any) -> P
     loglik = np.full(len(lanes), np.nan) if problem.quasi else -optima.value
     return Part(
         x, se, loglik, optima.gradient, optima.pinned & ~fixed, verdict, reason,
-        runaway, np.zeros(len(lanes), int), evaluations, {},
+        runaway, np.zeros_like(runaway), np.zeros(len(lanes), int), evaluations, {},
     )  # fmt: skip
 
 
@@ -187,6 +193,6 @@ def _blank(L: int, d: int, P: int, notes: dict[int, str]) -> Part:
     nan = np.full(L, np.nan)
     return Part(
         np.full((L, d), np.nan), np.full((L, d), np.nan), nan, nan.copy(), np.zeros((L, d), bool),
-        np.full(L, FAILED), np.full(L, 6), np.zeros((L, P), bool), np.zeros(L, int),
-        np.zeros(L, int), notes,
+        np.full(L, FAILED), np.full(L, 6), np.zeros((L, P), bool),
+        np.zeros((L, P), bool), np.zeros(L, int), np.zeros(L, int), notes,
     )  # fmt: skip

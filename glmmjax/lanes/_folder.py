@@ -27,7 +27,7 @@ from ._responses import Read
 from ._run import Job
 from ._store import arrays_of, check_reasons, notes_to_json, part_of
 
-VERSION = 2  # of parts, and of what their numbers mean
+VERSION = 3  # of parts, and of what their numbers mean
 PART = re.compile(r"part-(\d+)-(\d+)\.npz")
 EMPTY = "give an empty folder as out="
 

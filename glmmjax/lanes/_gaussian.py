@@ -183,7 +183,7 @@ class GaussianLanes:
         )
         self.key = ("profile", fast, reml, own_weights, model, structure,
                     tuple(v.shape for v in found))  # fmt: skip
-        self.evaluations = np.zeros(data.lanes, int)
+        self.evaluations, self.noise = np.zeros(data.lanes, int), np.zeros(data.lanes)
 
     def heads(self, lanes: Int[np.ndarray, "m"], X: Float[np.ndarray, "m T"]) -> np.ndarray:
         """[logdet, r2, slopes, beta, root] at the points."""

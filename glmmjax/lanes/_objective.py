@@ -193,6 +193,7 @@ class LikelihoodLanes:
         else:
             self.run = _general(model, structure, integrator)
             self.key, self.base = (model, structure, integrator), np.zeros(data.lanes)
+        self.noise = 16 * np.finfo(float).eps * np.abs(self.base)
         self.shape = tuple(v.shape for v in self.leaves)
         self.u = [np.zeros((data.lanes, *shape)) for shape in self._shapes(data)]
         self.buckets = len(self.u)

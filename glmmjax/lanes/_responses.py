@@ -31,7 +31,7 @@ class Read:
     """y of the kept rows, which of them take part, and what is wrong with a lane ("" if nothing).
 
     A lane that cannot be used is 0 with weight 0. design: of lanes that have their own. notes:
-    sentences on lanes that can be used.
+    sentences on lanes that can be used. unclear: coefficients that a lane's rows leave open.
     """
 
     y: Float[np.ndarray, "L n *trials"]
@@ -39,13 +39,15 @@ class Read:
     wrong: tuple[str, ...]
     design: Covariates | None = None
     notes: dict[int, str] = field(default_factory=dict)
+    unclear: Bool[np.ndarray, "L P"] | None = None
 
     def take(self, lanes: Int[np.ndarray, "m"]) -> "Read":
         """Some of the lanes."""
         design = None if self.design is None else self.design.take(lanes)
         wrong = tuple(self.wrong[k] for k in lanes)
         notes = {i: self.notes[k] for i, k in enumerate(lanes.tolist()) if k in self.notes}
-        return Read(self.y[lanes], self.on[lanes], wrong, design, notes)
+        unclear = None if self.unclear is None else self.unclear[lanes]
+        return Read(self.y[lanes], self.on[lanes], wrong, design, notes, unclear)
 
 
 class Responses:

@@ -46,7 +46,8 @@ class RestrictedLanes:
         self.P, self.data = problem.model.columns[0], data
         how = problem.estimator.integrator
         self.inner = LikelihoodLanes(problem.model, data, how, True, first)
-        self.step, self.evaluations = self.inner.step, self.inner.evaluations
+        self.step, self.noise = self.inner.step, self.inner.noise
+        self.evaluations = self.inner.evaluations
 
     def __call__(self, lanes: Any, X: Any, keep: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Values, inf where undefined, and gradients."""

@@ -51,12 +51,12 @@ class BatchFit:
     @cached_property
     def params(self) -> "pd.DataFrame":
         """Coefficients; those of other components are prefixed `zi:` and `disp:`."""
-        return self._frame(self.part.x[:, list(self.layout.shown)], self._labels)
+        return self._frame(self._shown(self.part.x), self._labels)
 
     @cached_property
     def bse(self) -> "pd.DataFrame":
         """Standard errors of `params`."""
-        return self._frame(self.part.se[:, list(self.layout.shown)], self._labels)
+        return self._frame(self._shown(self.part.se), self._labels)
 
     @cached_property
     def varcorr(self) -> "pd.DataFrame":
@@ -135,6 +135,11 @@ class BatchFit:
         if not -len(self) <= which < len(self):
             raise DataError(f"there are {len(self)} {self.layout.what}, and no number {which}")
         return int(which) % len(self)
+
+    def _shown(self, values: Float[np.ndarray, "K d"]) -> Float[np.ndarray, "K s"]:
+        """Of the coefficients; NaN where a lane's rows leave them open."""
+        shown = list(self.layout.shown)
+        return np.where(self.part.unclear[:, shown], np.nan, values[:, shown])
 
     @property
     def _labels(self) -> list[str]:

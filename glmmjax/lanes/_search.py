@@ -37,11 +37,13 @@ class Objective(Protocol):
     """What is minimised, lane by lane.
 
     step: of differences of the gradient, in coordinates where one unit is about one standard error;
-    the error of the gradient over it should be no more than `step` itself.
+    the error of the gradient over it should be no more than `step` itself. noise: what values lose
+    where large parts cancel.
     """
 
     evaluations: Int[np.ndarray, "L"]
     step: float
+    noise: Float[np.ndarray, "L"]
 
     def __call__(self, lanes: Any, X: Any, keep: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """(values, gradients) of lanes at points."""
@@ -268,7 +270,8 @@ class LaneSearch:
                 break
             x = self._point(todo, y)
             f, g = self.objective(todo, x)
-            ok = np.isfinite(f) & (f <= self.value[todo] + 1e-10 * (1 + np.abs(self.value[todo])))
+            slack = 1e-10 * (1 + np.abs(self.value[todo])) + self.objective.noise[todo]
+            ok = np.isfinite(f) & (f <= self.value[todo] + slack)
             todo = todo[ok]
             self._move(todo, x[ok], f[ok], g[ok])
             decrement[todo] = (self._solve(todo) * self._round_grad(todo)).sum(1)

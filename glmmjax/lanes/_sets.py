@@ -17,7 +17,7 @@ from ..design import Design
 from ..design._buckets import Slots, build_model
 from ..design._deal import Deal, classes, deal, doubtful, take_rows, within
 from ..design._frame import View
-from ..design._make import rank_notes
+from ..design._make import open_notes
 from ..design._stack import Sets, StackError
 from ..families import AbstractFamily
 from ..model import Bucket, Data
@@ -47,6 +47,21 @@ def of_rows(arrays: dict[str, Any], rows: Int[np.ndarray, "m"]) -> dict[str, Any
     }
 
 
+def _check_arrays(arrays: dict[str, Any], n: int) -> None:
+    """Raise `DataError` for arguments that are neither a name nor one value a row of all sets."""
+    for name, v in arrays.items():
+        if v is None or isinstance(v, str) or (np.isscalar(v) and name != "subset"):
+            continue
+        shapes = {np.shape(part) for part in v} if isinstance(v, list | tuple) else {()}
+        if shapes != {()} or np.shape(v) != (n,):
+            raise DataError(
+                f"{name}= is the name of a column, or one array for the {n} rows of all data sets, "
+                "one set after the other"
+            )
+        if name == "subset" and np.asarray(v).dtype != bool:
+            raise DataError("subset= of data sets is True or False for each row, not row numbers")
+
+
 def usable(sets: Sets, make: Make, arrays: dict[str, Any], residual: bool, strict: bool) -> Usable:
     """One design of all data sets, without those that `make` refuses when they stand alone.
 
@@ -64,6 +79,7 @@ def usable(sets: Sets, make: Make, arrays: dict[str, Any], residual: bool, stric
     def reasons(some: Any) -> dict[int, str]:
         return {int(k): why for k in some if (why := alone(k))}
 
+    _check_arrays(arrays, len(sets.code))
     rows, wrong = np.arange(len(sets.code)), {}
     try:
         design = make(sets.frame, arrays)
@@ -97,9 +113,9 @@ def notes_of(found: Usable) -> dict[int, str]:
     edges = np.cumsum([0, *(len(p.names) for p in predictors)])
     odd = dealt.absent.any(1) | np.any([v.any(1) for v in dealt.idle], axis=0)
     for k in np.flatnonzero(odd):
-        off = dealt.absent[k]
-        kept = [np.flatnonzero(~off[a:b]).tolist() for a, b in pairwise(edges)]
-        said = [f"D{text[1:]}, NaN here. " for text in rank_notes(predictors, kept)]
+        parts = list(pairwise(edges))
+        kept = [np.flatnonzero(~dealt.absent[k, a:b]).tolist() for a, b in parts]
+        said = [open_notes(predictors, kept, [dealt.unclear[k, a:b] for a, b in parts])]
         said += [
             f"The effect {effect} of {t.group} is 0 in every row, NaN here. "
             for t, idle in zip(terms, dealt.idle, strict=True)
@@ -128,7 +144,7 @@ class Dealer:
             tuple(X), tuple(t.Z[rows] for t in design.terms), self.deal.levels[sets], real, absent,
             tuple(v[sets] for v in self.deal.idle), self.deal.level[rows].astype(np.int32),
         )  # fmt: skip
-        return Read(design.y[rows], real, ("",) * len(table), own)
+        return Read(design.y[rows], real, ("",) * len(table), own, unclear=self.deal.unclear[sets])
 
 
 def _copied(table: Int[np.ndarray, "L n"]) -> Int[np.ndarray, "L n"]:

@@ -12,9 +12,9 @@ from ._layout import Factor, Layout, layout_from_json
 from ._result import BatchFit
 from ._verdict import FAILED, REASONS, SUSPECT, VERDICTS, WIDE
 
-SCHEMA, VERSION = "glmmjax batch", 1
+SCHEMA, VERSION = "glmmjax batch", 2
 WHAT = ("responses", "data sets")
-KINDS = {"pinned": bool, "runaway": bool, "verdict": np.int64, "reason": np.int64,
+KINDS = {"pinned": bool, "runaway": bool, "unclear": bool, "verdict": np.int64, "reason": np.int64,
          "nobs": np.int64, "evaluations": np.int64}  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def part_of(
     if lost := [name for name in ARRAYS if name not in arrays]:
         raise DataError(f"{lost[0]!r} is missing")
     L = arrays["loglik"].size if lanes is None else lanes
-    shapes = {"x": (L, d), "se": (L, d), "pinned": (L, d), "runaway": (L, P)}
+    shapes = {"x": (L, d), "se": (L, d), "pinned": (L, d), "runaway": (L, P), "unclear": (L, P)}
     for name in ARRAYS:
         wanted, found = shapes.get(name, (L,)), arrays[name]
         if found.shape != wanted or found.dtype != np.dtype(KINDS.get(name, float)):

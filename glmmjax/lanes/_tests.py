@@ -61,8 +61,9 @@ def test(batch: "BatchFit", coefficient: str, kind: str, adjust: str | None) -> 
 
 
 def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
+    unknown = np.isnan(batch.part.x[:, at]) | batch.part.unclear[:, at]
     if kind == "wald":
-        return (batch.part.x[:, at] / batch.part.se[:, at]) ** 2
+        return np.where(unknown, np.nan, (batch.part.x[:, at] / batch.part.se[:, at]) ** 2)
     plan = batch.plan
     if plan is None:
         raise NotSupportedError(
@@ -87,7 +88,7 @@ def _statistic(batch: "BatchFit", at: int, kind: str) -> Float[np.ndarray, "K"]:
     found = plan.gather([part for _, part in plan.run(work)]).loglik
     if kind == "lrt":
         found = np.maximum(2 * (batch.loglik - found), 0.0)
-    return np.where(np.isnan(batch.part.x[:, at]), np.nan, found)
+    return np.where(unknown, np.nan, found)
 
 
 def _fit_less(less: dict[Task, Problem], at: int, job: Job) -> Part:
@@ -99,7 +100,9 @@ def _fit_less(less: dict[Task, Problem], at: int, job: Job) -> Part:
 
 
 def _less(read: Read, at: int) -> Read:
-    return read if read.design is None else replace(read, design=read.design.without(at))
+    if read.design is None:
+        return read
+    return replace(read, design=read.design.without(at), unclear=None)
 
 
 def _score_job(less: dict[Task, Problem], at: int, job: Job) -> Part:

@@ -175,3 +175,10 @@ def test_what_the_design_has_to_say():
             truth={"Intercept": 0.0, "x": 1.0, "sd:g:Intercept": 1.0},
         )
     assert any("two" in str(w.message) and w.category is gj.DataWarning for w in said)
+
+
+def test_nothing_is_done_to_a_response_that_is_drawn():
+    data = {"x": np.arange(12.0), "g": np.repeat(np.arange(4), 3)}
+    truth = {"Intercept": 1.0, "x": 0.2, "sd:Residual": 0.3, "sd:g:Intercept": 0.2}
+    with pytest.raises(gj.DataError, match=r"draws log\(y\) itself.*write Q\('y'\) ~ x"):
+        gj.study("log(y) ~ x + (1 | g)", data, "gaussian", truth=truth)

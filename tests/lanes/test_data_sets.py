@@ -234,9 +234,9 @@ def test_absent_columns_of_crossed_factors():
     formula = "y ~ x + z + (1 | g) + (1 | item)"
     batch = gj.batch(formula, sets, "gaussian", reml=True)
     fits = loop(formula, sets, "gaussian", reml=True)
-    assert list(batch.params.iloc[1].isna()) == [False, False, True]
-    np.testing.assert_allclose(batch.params.iloc[1].dropna(), fits[1].params, atol=1e-6)
-    np.testing.assert_allclose(batch.bse.iloc[1].dropna(), fits[1].bse, rtol=2e-5)
+    assert list(batch.params.iloc[1].isna()) == [False, True, True]  # x stands for x + 2 z there
+    np.testing.assert_allclose(batch.params.iloc[1, 0], fits[1].params.iloc[0], atol=1e-6)
+    np.testing.assert_allclose(batch.bse.iloc[1, 0], fits[1].bse.iloc[0], rtol=2e-5)
     np.testing.assert_allclose(batch.loglik, [f.loglik for f in fits], atol=1e-7)
 
 
@@ -401,3 +401,20 @@ def test_frames_that_do_not_go_together_are_named(frames):
         gj.batch(FORMULA, frames, "poisson", reml=True)
     with pytest.raises(gj.NotSupportedError, match=r"fit each response with gj\.glmm"):
         gj.batch(FORMULA, frames, "poisson", method="saem")
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+@pytest.mark.parametrize("extra", [-50, 7])
+def test_arrays_have_a_value_for_each_row_of_all_data_sets(spoilt, extra):
+    rng = np.random.default_rng(3)
+    frames = [
+        pd.DataFrame({"y": rng.poisson(3.0, 40), "g": np.repeat(np.arange(8), 5)}) for _ in range(3)
+    ]
+    if spoilt:
+        frames[1]["y"] -= 10
+    with pytest.raises(gj.DataError, match=r"weights= is .* 120 rows of all data sets"):
+        gj.batch("y ~ 1 + (1 | g)", frames, "poisson", weights=np.ones(120 + extra))
+    with pytest.raises(gj.DataError, match="offset= is the name"):
+        gj.batch("y ~ 1 + (1 | g)", frames, "poisson", offset=[np.ones(40)] * 3)
+    with pytest.raises(gj.DataError, match="row numbers"):
+        gj.batch("y ~ 1 + (1 | g)", frames, "poisson", subset=np.arange(120))

@@ -62,7 +62,7 @@ SCRIPT = """
         return seen
 
     out["modes"] = watch(_engine, "gather", lambda e, data: where(e.mode.u[0]))
-    out["lanes"] = watch(batching, "fit_job", lambda problem, *rest: [
+    out["lanes"] = watch(batching, "fit_read", lambda problem, *rest: [
         *where(problem.data.buckets[0].X), *where(jax.numpy.zeros(1))])
     eight = gj.glmm(CBPP, cbpp, devices=8)
     one = gj.glmm(CBPP, cbpp)
