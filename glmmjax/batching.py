@@ -81,9 +81,12 @@ def batch(
 
     Data sets have one design, made of the rows of all: levels of factors, contrasts, and functions
     such as `scale` and `poly` are those of all rows together. The levels of a grouping factor are
-    each data set's own, whatever their names. A column that the rows of a data set do not determine
-    (a level that it lacks) is NaN there, and `advice` says which. A data set that `glmm` would
-    refuse fails with the same sentence, and the others do not notice.
+    each data set's own, whatever their names. A data set that `glmm` would refuse fails with the
+    same sentence, and the others do not notice.
+
+    A coefficient that a data set, or the observed rows of a response, leaves open is NaN there: that
+    of a level that it lacks; where the level is the reference, the intercept and all others of that
+    factor, which would mean something else than elsewhere. `advice` says which.
 
     Parameters
     ----------
