@@ -84,9 +84,9 @@ def batch(
     each data set's own, whatever their names. A data set that `glmm` would refuse fails with the
     same sentence, and the others do not notice.
 
-    A coefficient that a data set, or the observed rows of a response, leaves open is NaN there: that
-    of a level that it lacks; where the level is the reference, the intercept and all others of that
-    factor, which would mean something else than elsewhere. `advice` says which.
+    A coefficient that a data set, or the observed rows of a response, leaves open is NaN there:
+    that of a level that it lacks; where the level is the reference, the intercept and all others of
+    that factor, which would mean something else than elsewhere. `advice` says which.
 
     Parameters
     ----------
