@@ -21,8 +21,8 @@ from ..numeric import RUNNING, Search, advance, begin, fast_jit
 from ._start import Starts
 
 DOUBT = 0.01  # smallest eigenvalue in round coordinates that one-sided differences are trusted with
-REPEATS = 3  # of differences in coordinates made rounder
 NOISE = 1e-4  # asymmetry, relative, beyond which they are not
+REPEATS = 3  # of differences in coordinates made rounder
 STEP = 5e-5  # of differences on both sides
 FLAT = 1e-8  # eigenvalue that is taken for no less when a step is chosen
 LEVEL = 1e-9  # eigenvalue of level ground
