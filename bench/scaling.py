@@ -118,6 +118,7 @@ def _cell(curve: dict[int, float], size: int) -> str:
 def plot(found: dict[str, Curves], path: str) -> None:
     """A panel for each of responses, rows and devices."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     for axes, (what, curves) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
@@ -129,6 +130,9 @@ def plot(found: dict[str, Curves], path: str) -> None:
                     sizes, times[0] * sizes / sizes[0], "--", color=line.get_color(), lw=0.7
                 )
         axes.set(xlabel=what, ylabel="seconds, warm")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        if what == "devices":
+            axes.set_xticks(DEVICES, map(str, DEVICES))
         axes.legend(frameon=False)
     figure.savefig(path, dpi=130)
 
