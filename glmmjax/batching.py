@@ -249,7 +249,7 @@ def _of_responses(ask: _Ask, data: Any, responses: Any) -> _Lanes:
     design = ask.design(frame, shared, left.plain)
     problem = _problem(design, ask.family, ask.method(), ask.columns["dispformula"])
     reader = Reader(ask.formula, columns, ask.family, design.rows, ask.rows["trials"])
-    weight, offset = design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
+    weight, offset = problem.weight_and_offset
     task = Task(
         problem, reader, partial(_blocks, given, own, design.rows, ask.columns["missing"]),
         partial(lane_weight, weight, own.get("weights"), design.rows),

@@ -87,12 +87,12 @@ Ends = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n"], Int[np.ndarray, "
 def _lanes(fit: "Fit", X: Float[np.ndarray, "n d"]) -> Ends:
     """(ends, log-likelihoods, verdicts) of lanes that begin at the rows of X."""
     problem, design = problem_of(fit), fit.design
-    offset = np.stack([p.offset for p in design.predictors], 1)[None]
+    weight, offset = problem.weight_and_offset
     parts: list[Part] = []
     for first in range(0, len(X), CHUNK):
         some = X[first : first + CHUNK]
         y = np.broadcast_to(design.y, (len(some), *design.y.shape))
-        lanes = Lanes(y, design.weight[None], offset, problem.covariates)
+        lanes = Lanes(y, weight, offset, problem.covariates)
         starts = find_starts(design, fit.model, fit.family, lanes)
         begin = _relative(fit, starts, some) if problem.linear else some
         parts.append(fit_lanes(problem, lanes, replace(starts, x=begin)))

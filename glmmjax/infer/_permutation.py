@@ -65,16 +65,16 @@ def permutation_test(
     own = replace(problem, data=replace(problem.data, buckets=empty))
     orders = _Orders(fit, shuffle)
     if statistic == "wald":
-        found: Any = join(_run(fit, partial(fit_job, own, orders), n + 1, tell))
+        found: Any = join(_run(own, partial(fit_job, own, orders), n + 1, tell))
         values = (found.x[:, at] / found.se[:, at]) ** 2
     else:
         null = _null(fit, problem, own, orders, at, n + 1, tell)
         if statistic == "lrt":
-            whole = join(_run(fit, partial(fit_job, own, orders), n + 1, tell))
+            whole = join(_run(own, partial(fit_job, own, orders), n + 1, tell))
             values = ratios(null.loglik, whole.loglik)
         else:
             work = partial(_score, own, orders, null, at)
-            values = np.concatenate(_run(fit, work, n + 1, tell))
+            values = np.concatenate(_run(own, work, n + 1, tell))
     if not np.isfinite(values[0]):
         raise NotSupportedError(
             "permutation_test: the model could not be fitted to the data in their own order; "
@@ -152,11 +152,11 @@ def _null(
     """Fits without the column: of every order if random slopes move with it, else one."""
     if orders.shuffle.slopes:
         work = partial(fit_job, without(own, [at]), _Orders(fit, orders.shuffle, at))
-        return join(_run(fit, work, count, tell))
+        return join(_run(own, work, count, tell))
     y = fit.design.y[None]
     with double_precision():
         read = Read(y, np.ones((1, fit.nobs), bool), ("",))
-        return fit_chunk(without(problem, [at]), read, *_fixed(fit))
+        return fit_chunk(without(problem, [at]), read, *problem.weight_and_offset)
 
 
 def _score(own: Problem, orders: _Orders, null: Part, at: int, job: Job) -> np.ndarray:
@@ -174,10 +174,10 @@ def _score(own: Problem, orders: _Orders, null: Part, at: int, job: Job) -> np.n
         return out
 
 
-def _run(fit: "Fit", work: Callable[[Job], Any], count: int, tell: Any) -> list[Any]:
+def _run(own: Problem, work: Callable[[Job], Any], count: int, tell: Any) -> list[Any]:
     """What `work` gives for the orders 0 .. count - 1, chunk by chunk."""
     numbers = np.arange(count, dtype=float)[:, None]
-    weight, offset = _fixed(fit)
+    weight, offset = own.weight_and_offset
     cut = jobs(iter([Block(None, numbers)]), CHUNK, cores(), lambda _: weight, lambda _: offset)
 
     def done(_: Job, found: Any) -> None:
@@ -185,12 +185,6 @@ def _run(fit: "Fit", work: Callable[[Job], Any], count: int, tell: Any) -> list[
         tell(len(value), int(np.isnan(value).sum()))
 
     return [part for _, part in run(work, cut, cores(), done)]
-
-
-def _fixed(fit: "Fit") -> tuple[np.ndarray, np.ndarray]:
-    """Weights and offsets, one lane for all."""
-    offset = np.stack([p.offset for p in fit.design.predictors], 1)
-    return fit.design.weight[None], offset[None]
 
 
 @dataclass(frozen=True, eq=False)

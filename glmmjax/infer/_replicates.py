@@ -145,8 +145,7 @@ def refit_all(
 
 def _lanes(fit: "Fit", layout: Layout, blocks: Iterator[Block], tell: Any) -> tuple[Part, None]:
     problem, reader, threads = problem_of(fit), _Draws(fit), cores()
-    weight = fit.design.weight[None]
-    offset = np.stack([p.offset for p in fit.design.predictors], 1)[None]
+    weight, offset = problem.weight_and_offset
     cut = jobs(blocks, CHUNK, threads, lambda _: weight, lambda _: offset)
 
     def work(job: Job) -> Part:

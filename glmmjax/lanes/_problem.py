@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from ..design import Design
 from ..design._buckets import Slots, build_model, pack
@@ -81,6 +82,12 @@ class Problem:
     def covariates(self) -> Covariates:
         """The design, for lanes that share it."""
         return shared_covariates(self.design)
+
+    @cached_property
+    def weight_and_offset(self) -> tuple[Float[np.ndarray, "1 n"], Float[np.ndarray, "1 n p"]]:
+        """Of the design's rows, one lane for all."""
+        design = self.design
+        return design.weight[None], np.stack([p.offset for p in design.predictors], 1)[None]
 
 
 def without(problem: Problem, columns: Iterable[int]) -> Problem:
